@@ -10,9 +10,13 @@ from core.language import _
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A setting a person can give, by its name without dashes, such as `dtype`. A screen shows it as `--dtype`."""
+    """A setting a person can give, by its name without dashes, such as `dtype`. A screen shows it as `--dtype`.
+
+    Where a key of the app does the same, `action` is the id of its binding; the app shows the key.
+    """
 
     name: str
+    action: str = ""
 
     def __str__(self) -> str:
         return f"option {self.name}"

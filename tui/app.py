@@ -339,7 +339,7 @@ class TokenwalkApp(App[None]):
             look = action(f"lens.look({lens.NAME!r})")
             title, help = f"{_(lens.TITLE)} · {_(lens.DESCRIPTION)}", " · ".join((_("lens"), _(lens.ALSO)))
             yield SystemCommand(title, help, partial(self._run_later, look))
-        yield SystemCommand(_("Theme"), _("Choose the colours"), self.action_change_theme)
+        yield SystemCommand(_("Theme"), _("Choose the colors"), self.action_change_theme)
         told = _("--lang {names} at the start; language in config.toml keeps it").format(names="|".join(languages()))
         yield SystemCommand(f"{_('Language')} · English · Tiếng Việt", told, partial(self.notices.inform, told))
         told = _("--share at the start; tokenwalk follow ADDRESS looks on, tokenwalk serve shows it in a browser")

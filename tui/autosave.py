@@ -79,6 +79,11 @@ class Autosave:
         """The file of the present walk; None until it is written for the first time."""
         return self._file.path
 
+    @property
+    def kept(self) -> bool:
+        """Whether the present walk is written among the saved ones, the newest of which `--resume` continues."""
+        return self._automatic and self.path is not None and self.path.parent == self.folder
+
     def attach(self, session: "Session", path: Path) -> None:
         """The walk was read from a file. It is written there from now on if the file is in `folder`.
 

@@ -35,7 +35,15 @@ WALK = [
         _key(str(n), f"lens.choose({n})", f"take {n}", f"Take candidate {n}", f"walk.take_{n}", display="1–9")
         for n in range(1, 10)
     ),
-    _key("left,h", "walking.travel(-1)", "go", "Look at the previous token", "walk.left", show=True, display="←→"),
+    _key(
+        "left,h",
+        "walking.travel(-1)",
+        "go",
+        "Look at the previous token; the walk keeps all of them",
+        "walk.left",
+        show=True,
+        display="←→",
+    ),
     _key("right,l", "walking.travel(1)", "travel on", "Look at the next token", "walk.right"),
     _key("home", "walking.travel_home", "first", "Look at the first token", "walk.home"),
     _key("end", "walking.travel_end", "last", "Look at the last token", "walk.end"),
@@ -43,11 +51,11 @@ WALK = [
         "u",
         "walking.take_back",
         "back",
-        "Undo the last step, choice, draw, visit or deletion",
+        "Take back the last step, choice, draw, visit or deletion; what is removed stays as a branch",
         "walk.take_back",
         show=True,
     ),
-    _key("ctrl+r", "walking.redo", "redo", "Redo what was undone", "walk.redo", display="^r"),
+    _key("ctrl+r", "walking.redo", "redo", "Redo what was taken back", "walk.redo", display="^r"),
     _key("r", "walking.redraw", "redraw", "Sample the last token again from the same distribution", "walk.redraw"),
     _key("n", "lens.continuations", "continuations", "Sample several continuations", "walk.continuations"),
     _key("slash", "walking.run_until", "run until", "Generate until a condition holds", "walk.until", display="/"),
@@ -226,6 +234,10 @@ FOOTER = (
     "app.help",
 )
 """The ids of the keys in the footer, the most useful first; the last one always has room."""
+LENS_FOOTER = tuple(
+    id for each in FOOTER if each != "lens.index" for id in ((each, "lens.index") if each == "lens.left" else (each,))
+)
+"""The same in a lens, where the index of lenses comes before what the focused panel adds."""
 
 LEAVE = Binding(
     "enter,escape",

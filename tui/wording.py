@@ -9,12 +9,12 @@ COMPILING = N_("compiling for this processor, only once …")
 """Why the first model from files takes some seconds longer than any later one."""
 
 
-def spell(error: UserError, key_of: Callable[[str], str]) -> str:
+def spell(error: UserError, key_of: Callable[[str], str], *, in_app: bool = True) -> str:
     """The line of an error. `key_of` gives the label of the key that an action's id is bound to."""
 
     def part(each: str | Option | Action) -> str:
         if isinstance(each, Option):
-            return f"--{each.name}"
+            return key_of(each.action) if each.action and in_app else f"--{each.name}"
         return key_of(each.id) if isinstance(each, Action) else each
 
     return "".join(map(part, error.parts))
@@ -35,4 +35,4 @@ def keys_at_present(remapped: Mapping[str, str] | None = None) -> Callable[[str]
 
 def spell_without_keys(error: UserError) -> str:
     """The line of an error on the command line: a key is named with the words `in the app`."""
-    return spell(error, lambda id: _("{key} in the app").format(key=keys_at_present()(id)))
+    return spell(error, lambda id: _("{key} in the app").format(key=keys_at_present()(id)), in_app=False)

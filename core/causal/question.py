@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from core.causal.target import Target
-from core.errors import Action, Option, UserError
+from core.errors import Option, UserError
 from core.language import _
 from core.tokenizers.tokenizer import Tokenizer, piece_text
 
@@ -109,9 +109,8 @@ class CausalQuestion:
         """
         if not self.corrupt:
             raise UserError(
-                _("this experiment needs a second prompt, the corrupt one: {key} asks for it, or give {option}"),
-                key=Action("question.corrupt"),
-                option=Option("corrupt"),
+                _("this experiment needs a second prompt, the corrupt one: {option} gives it"),
+                option=Option("corrupt", action="question.corrupt"),
             )
         seen = self.corrupt[-context:] if context else self.corrupt
         if tuple(clean) == seen:

@@ -16,7 +16,7 @@ from core.lenses import table
 from core.loading.choice import ModelChoice
 from tui.app import TokenwalkApp
 from tui.dialogs.corrupt import CorruptScreen
-from tui.dialogs.notebook import NotebookScreen
+from tui.dialogs.notebook import Code, NotebookScreen
 from tui.drawing.question import why_in
 from tui.lenses.attribution import AttributionLens
 
@@ -162,6 +162,16 @@ async def test_an_answer_is_written_as_json_csv_and_a_picture(
         picture = names[".svg"].read_text()
         assert picture.startswith("<svg")
         assert "embedding" in picture
+
+
+async def test_the_rest_of_a_long_line_of_python_is_indented(scripted: Make, scenes: Any) -> None:
+    async with scripted(scenes.oat_milk(), text="a").run_test(size=(80, 40)) as pilot:
+        code = f"from core.lenses import lens\nids = [{', '.join(map(str, range(40)))}]\nprint(ids)\n"
+        await pilot.app.push_screen(NotebookScreen("lens", code))
+        await pilot.pause()
+        lines = str(pilot.app.screen.query_one(Code).content).splitlines()
+        assert "".join(line.strip() + " " for line in lines).split() == code.split()
+        assert [line.startswith("  ") for line in lines] == [False, False, True, True, False]
 
 
 async def test_other_lenses_are_not_taken_away(real: Make, settle: Go, press: Go) -> None:

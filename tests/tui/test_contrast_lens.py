@@ -90,7 +90,7 @@ async def test_without_a_corrupt_prompt_it_says_which_key_asks_for_it(real: Make
         await settle(pilot)
         pilot.app.do("lens.look", "contrast")
         await settle(pilot)
-        assert "needs a second prompt, the corrupt one: z asks for it" in " ".join(panel_lines(pilot.app.lens))
+        assert "needs a second prompt, the corrupt one: z gives it" in " ".join(panel_lines(pilot.app.lens))
 
 
 # Paths ---------------------------------------------------------------------------------------------------------------
@@ -161,3 +161,17 @@ def test_a_picture(
                 await pilot.pause()
 
     assert snap_compare(app, run_before=go, terminal_size=size)
+
+
+async def test_both_maps_have_their_numbers_where_they_stand_side_by_side(
+    scripted: Make, scenes: Any, panel_lines: Any, until: Any
+) -> None:
+    app, made = scripted(scenes.oat_milk(), text="I prefer oat milk in my\n"), answer()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(lambda: app.frame.snapshot is not None)
+        app.do("lens.look", "contrast")
+        await pilot.press("4")
+        app.runner.show(replace(app.runner.frame, answer=made))
+        await until(lambda: app.lens.answer is made)
+        lines = panel_lines(app.lens)
+        assert [line.count(".90") for line in lines if ".90" in line] == [2]

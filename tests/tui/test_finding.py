@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from textual.widgets import OptionList
 
+from core import language
 from tui import lenses
 from tui.app import TokenwalkApp
 from tui.palette import ALSO, PaletteCommands
@@ -37,6 +38,25 @@ async def test_the_index_lists_every_lens_and_opens_one(scripted: Make, scenes: 
         await pilot.press("I", "escape")
         await pilot.pause()
         assert len(pilot.app.screen_stack) == 1
+
+
+@pytest.mark.parametrize("spoken", language.languages())
+async def test_the_index_tells_all_of_what_a_lens_shows(
+    scripted: Make, scenes: Any, screen_lines: Any, spoken: str
+) -> None:
+    """In a line each from 100 columns on, in as many as it needs below."""
+    language.speak(spoken)
+    for size in ((80, 90), (100, 45)):
+        async with scripted(scenes.oat_milk(), text="a").run_test(size=size) as pilot:
+            await pilot.press("I")
+            await pilot.pause()
+            lines = screen_lines(pilot.app)
+            options = pilot.app.screen.query_one(OptionList).options
+            listed = {option.id: " ".join(str(option.prompt).split()) for option in options if option.id}
+            for lens in lenses.found():
+                told = language._(lens.DESCRIPTION)
+                assert listed[lens.NAME].endswith(told)
+                assert size[0] < 100 or any(told in line for line in lines), told
 
 
 async def test_typing_filters_the_index_and_the_border_follows_the_cursor(scripted: Make, scenes: Any) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from apps import delivered, until
 
 from core.loading.choice import ModelChoice
 from tui import lenses
@@ -63,6 +64,29 @@ async def test_the_row_says_what_the_keys_do_in_a_lens(scripted: Make, scenes: A
         await pilot.pause()
         assert words(pilot.app)["↑↓"] == "scroll"
         assert "⏎" not in words(pilot.app)
+
+
+async def test_the_index_of_lenses_is_named_in_every_lens(scripted: Make, scenes: Any) -> None:
+    """Also in those with keys of their own, which stand after it."""
+    async with scripted(scenes.oat_milk(), text="a").run_test(size=(110, 30)) as pilot:
+        for lens in lenses.found():
+            pilot.app.turn_to(lens.NAME)
+            await pilot.pause()
+            assert words(pilot.app).get("I") == "index", lens
+
+
+@pytest.mark.parametrize("keys", [("c", "escape"), ("t", "escape"), ("F",)])
+async def test_a_message_does_not_cover_the_row(
+    scripted: Make, scenes: Any, screen_lines: Any, keys: tuple[str, ...]
+) -> None:
+    async with scripted(scenes.oat_milk(), text="a").run_test(size=(100, 30), notifications=True) as pilot:
+        await pilot.press(*keys)
+        await delivered(pilot)
+        row = screen_lines(pilot.app)[-1]
+        assert "close" in row
+        pilot.app.notices.inform("something was done")
+        await until(lambda: any("something was done" in line for line in screen_lines(pilot.app)))
+        assert screen_lines(pilot.app)[-1] == row
 
 
 async def test_while_tokens_are_generated_g_pauses_and_the_other_keys_keep_their_places(

@@ -108,7 +108,7 @@ async def test_a_circuit_without_a_corrupt_prompt_says_which_key_asks_for_it(
         await settle(pilot)
         pilot.app.do("lens.look", "circuit")
         await settle(pilot)
-        assert "needs a second prompt, the corrupt one: z asks for it" in " ".join(panel_lines(pilot.app.lens))
+        assert "needs a second prompt, the corrupt one: z gives it" in " ".join(panel_lines(pilot.app.lens))
 
 
 # Drawing -------------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Every lens in Vietnamese: drawn from real answers, without an app, in a narrow and in a usual panel."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 from unittest.mock import Mock
@@ -20,6 +21,10 @@ from tui.drawing.parts import part_name
 from tui.lenses.base import HeatMapPage, LensPage
 
 WIDTHS = (46, 78)
+WHOLE = 56
+"""Cells of a panel from which on no line is cut off."""
+CUT = re.compile(r"\w… *$")
+"""The end of a line whose last word is cut off."""
 SLOW = ("device", "ladder")
 """Lenses whose answers need more than one small model; pictures show them."""
 VIEWS = 5
@@ -99,6 +104,20 @@ def test_no_line_of_a_lens_is_wider_than_its_panel(answers: dict[str, Any], widt
                 wrong.append(f"{kind.NAME} view {number}: {max(after, key=cell_len)!r}")
     assert not wrong, "\n".join(wrong)
     assert same == []
+
+
+@pytest.mark.parametrize("spoken", language.languages())
+def test_no_line_is_cut_off_in_a_terminal_of_60_columns(answers: dict[str, Any], spoken: str) -> None:
+    """A panel has 56 cells there; in one of 110 columns a lens has 60."""
+    language.speak(spoken)
+    wrong = [
+        f"{name} view {number}: {line!r}"
+        for name, answer in answers.items()
+        for number, lines in enumerate(drawn(lenses.named(name), answer, WHOLE))
+        for line in lines
+        if cell_len(line.rstrip()) > WHOLE or CUT.search(line)
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.parametrize("spoken", language.languages())

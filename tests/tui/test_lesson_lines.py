@@ -9,7 +9,8 @@ from tui.course.expressions import Expression
 from tui.course.lint import lint
 from tui.course.measuring import follows
 from tui.course.parse import parse
-from tui.course.prose import broken, wrapped
+from tui.course.prose import wrapped
+from tui.drawing.code import broken
 
 
 @pytest.mark.parametrize("width", [16, 33, 60])

@@ -190,7 +190,7 @@ def test_what_does_nothing_is_said_in_one_line(walked: Walked) -> None:
 def test_help_lists_every_key_that_acts(walked: Walked) -> None:
     lines = walked("?")
     assert "space: Sample one token" in lines
-    assert "ctrl+r: Redo what was undone" in lines
+    assert "ctrl+r: Redo what was taken back" in lines
     assert drawn(lines) == set()
 
 

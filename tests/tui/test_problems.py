@@ -19,7 +19,7 @@ from tui.app import TokenwalkApp
 from tui.commands.models import models
 from tui.input_order import InputOrder
 from tui.settings import Settings
-from tui.wording import keys_at_present, spell
+from tui.wording import keys_at_present, spell, spell_without_keys
 
 Make = Callable[..., TokenwalkApp]
 Go = Callable[..., Awaitable[None]]
@@ -50,6 +50,12 @@ async def test_a_refusal_of_core_names_the_key_that_is_bound_at_present(real: Ma
         await settle(pilot)
         await press(pilot, "u")
         assert notes(app) == ["there is nothing to undo; f6 edits the prompt"]
+
+
+def test_a_setting_that_a_key_gives_too_is_that_key_in_the_app_and_a_flag_on_the_command_line() -> None:
+    problem = UserError("{option} gives it", option=Option("corrupt", action="question.corrupt"))
+    assert spell(problem, keys_at_present()) == "z gives it"
+    assert spell_without_keys(problem) == "--corrupt gives it"
 
 
 def test_every_action_has_a_label() -> None:

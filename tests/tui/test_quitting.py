@@ -1,6 +1,7 @@
 """The app ends at once, whatever runs, and its threads end too."""
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -12,6 +13,7 @@ import pytest
 from core.loading.choice import ModelChoice
 from tui.app import TokenwalkApp
 from tui.commands import walk
+from tui.serve import DRIVER
 
 Make = Callable[..., TokenwalkApp]
 Go = Callable[..., Awaitable[None]]
@@ -108,6 +110,27 @@ def test_the_program_ends_with_the_terminal_where_nothing_is_left_to_do(
     monkeypatch.setattr("os._exit", codes.append)
     walk._end_while_loading(SimpleNamespace(runner=SimpleNamespace(empty=empty), says_more=says_more, return_code=7))
     assert codes == ends
+
+
+@pytest.mark.parametrize(
+    ("kept", "driver", "said"),
+    [
+        (True, "", "tokenwalk: the walk is saved; tokenwalk --resume continues it\n"),
+        (False, "", ""),
+        (True, DRIVER, ""),
+    ],
+)
+def test_a_walk_that_was_saved_is_named_after_the_app_unless_a_browser_was_its_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kept: bool, driver: str, said: str
+) -> None:
+    codes = list[int]()
+    monkeypatch.setattr("os._exit", codes.append)
+    monkeypatch.setenv("TEXTUAL_DRIVER", driver)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    closed = SimpleNamespace(close=lambda seconds: True, kept=kept)
+    state = SimpleNamespace(frame=SimpleNamespace(snapshot=None))
+    walk.run(SimpleNamespace(run=lambda: None, runner=closed, autosave=closed, state=state, return_code=0))
+    assert (codes, *capsys.readouterr()) == ([0], "", said)
 
 
 async def test_nothing_heavy_begins_before_the_first_frame(scripted: Make) -> None:

@@ -30,10 +30,12 @@ async def test_a_walk_is_saved_automatically_while_it_changes(
         await settle(pilot)
         await press(pilot, "right_square_bracket")
         assert files(tmp_path) == []  # a prompt alone is not saved
+        assert not app.autosave.kept
         for key in ("space", "g", "left", "r", "u"):
             await press(pilot, key)
             await saved_as_it_is(app, tmp_path, until)
         assert len(files(tmp_path)) == 1
+        assert app.autosave.kept
         assert (tmp_path / "sessions").stat().st_mode & 0o777 == 0o700
         await until(lambda: not [*(tmp_path / "sessions").glob("*.journal")])
         before = files(tmp_path)[0].stat().st_mtime_ns

@@ -86,6 +86,12 @@ def note(message: str) -> None:
     sys.stderr.write(f"tokenwalk: {one_line(message)}\n")
 
 
+def note_saved(app: Any) -> None:
+    """Say after the app how its walk is continued, where it was saved."""
+    if app.autosave.kept and sys.stderr.isatty():
+        note(_("the walk is saved; tokenwalk --resume continues it"))
+
+
 def say(line: str) -> None:
     """Write one line to standard output at once."""
     sys.stdout.write(line + "\n")

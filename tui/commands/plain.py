@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from core.language import _
-from tui.commands.common import exit_on_user_error, say
+from tui.commands.common import exit_on_user_error, note_saved, say
 
 if TYPE_CHECKING:
     from tui.plain.desk import Desk
@@ -43,6 +43,8 @@ def run_in_lines(app: "Spoken") -> NoReturn:
     code = asyncio.run(_run(desk))
     app.runner.close(CLOSING_SECONDS)
     app.autosave.close(CLOSING_SECONDS)
+    if not code:
+        note_saved(app)
     with exit_on_user_error():
         if closed:
             raise closed[0]

@@ -9,7 +9,7 @@ import typer
 from core.engine import threads
 from core.errors import UserError
 from core.language import _
-from tui.commands.common import Prompt, exit_on_user_error
+from tui.commands.common import Prompt, exit_on_user_error, note_saved
 from tui.commands.opening import opening
 from tui.options import ModelOptions, SamplerOptions, shared
 from tui.serve import DRIVER
@@ -100,7 +100,7 @@ def walk(
 
 def check_terminal(instead: str) -> None:
     """Raise `UserError` where the app cannot be shown; `instead` names commands that need no terminal."""
-    if os.environ.get("TEXTUAL_DRIVER") == DRIVER:  # a browser is the terminal
+    if in_browser():
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):  # Textual reads keys from stdin and draws on stderr
         raise UserError(_("the app needs a terminal; without one use {instead}"), instead=instead)
@@ -112,8 +112,12 @@ def check_terminal(instead: str) -> None:
 
 def in_lines(plain: bool | None, settings: "Settings") -> bool:
     """Whether the app is run in lines of text: as the option says, or the settings; never in a browser."""
-    in_browser = os.environ.get("TEXTUAL_DRIVER") == DRIVER
-    return not in_browser and (settings.plain if plain is None else plain)
+    return not in_browser() and (settings.plain if plain is None else plain)
+
+
+def in_browser() -> bool:
+    """Whether a browser is the terminal."""
+    return os.environ.get("TEXTUAL_DRIVER") == DRIVER
 
 
 def run(app: Any, *, lines: bool = False) -> NoReturn:
@@ -126,6 +130,8 @@ def run(app: Any, *, lines: bool = False) -> NoReturn:
     app.run()
     app.runner.close(CLOSING_SECONDS if app.state.frame.snapshot else 0)
     app.autosave.close(CLOSING_SECONDS)
+    if not (app.return_code or in_browser()):  # the terminal may be gone
+        note_saved(app)
     _end(app)
 
 

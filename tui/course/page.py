@@ -16,7 +16,8 @@ from tui.course.keys import shown as shown_key
 from tui.course.lesson import FIRST_VALUE, KEY, Block, Claim, Code, Difference, Press, Prose, Question, Task
 from tui.course.measuring import Reading
 from tui.course.player import Player
-from tui.course.prose import GLUE, Markdown, Styles, broken, wrapped
+from tui.course.prose import GLUE, Markdown, Styles, wrapped
+from tui.drawing.code import broken
 from tui.drawing.text import fit, label, one_line, percent, prose
 
 DIFF_LINES = 24

@@ -12,13 +12,12 @@ from rich.text import Text
 
 from tui.course import parse
 from tui.course.lesson import FIRST_VALUE
+from tui.drawing.code import CONTINUED, broken
 from tui.drawing.text import prose as inert
 
 Styles = Callable[[str], Style]
 """The style of a part, such as `strong`."""
 _console = Console(width=1000, color_system=None, legacy_windows=False)
-CONTINUED = "↪ "
-"""Stands before the rest of a line of code that had no room, so that it is not read as a line of its own."""
 _QUOTED = re.compile(r'"[^"\n]*"|“[^“”\n]*”')
 GLUE = "\ue0ff"
 """Stands for a space that no line is broken at. Text of a lesson never has it: `parse` replaces such characters."""
@@ -174,39 +173,6 @@ class Markdown:
                 start = at + 1
         found.append(inert(text[start:]), style)
         return found
-
-
-def broken(line: str, width: int, mark: str = CONTINUED) -> Iterator[str]:
-    """A line of code in parts of at most `width` characters, broken after a space or sign.
-
-    A string stays whole where it has room. The parts after the first one are indented, with a mark before them.
-    """
-    lead = " " * min(width // 2, len(line) - len(line.lstrip()) + 2) + mark
-    rest, before = line, ""
-    while len(rest) > width - len(before):
-        cut = _cut(rest, width - len(before))
-        yield before + rest[:cut]
-        rest, before = rest[cut:].lstrip(), lead
-    yield before + rest
-
-
-def _cut(line: str, room: int) -> int:
-    """Where a line of code is broken that has no room: after a space or bracket, else after another sign."""
-    start = len(line) - len(line.lstrip()) + 1
-    string, strings = "", list[bool]()
-    """The quote of the string at each character, and whether the character is within one."""
-    for number, sign in enumerate(line):
-        if string:
-            strings.append(sign != string)
-            string = "" if sign == string and line[number - 1] != "\\" else string
-        else:
-            strings.append(sign in "\"'")
-            string = sign if sign in "\"'" else ""
-    for signs, within in ((" ,([", False), ("=.", False), (" ", True)):
-        ends = [at + 1 for at in range(start, room) if line[at] in signs and (within or not strings[at])]
-        if ends:
-            return ends[-1]
-    return room
 
 
 def _end(tokens: Sequence[Token], at: int) -> int:

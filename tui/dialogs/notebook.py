@@ -9,7 +9,20 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from core.language import _
+from tui.drawing.code import broken
 from tui.drawing.text import one_line, prose
+
+
+class Code(Static):
+    """Lines of Python; the rest of one that has no room is indented below it."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__()
+        self._lines = prose(code).split("\n")
+
+    def on_resize(self) -> None:
+        parts = [part for line in self._lines for part in broken(line, self.size.width, mark="")]
+        self.update(highlight("\n".join(parts), language="python"))
 
 
 class NotebookScreen(ModalScreen[str | None]):
@@ -35,7 +48,7 @@ class NotebookScreen(ModalScreen[str | None]):
             dialog.border_subtitle = Content(_("y copy · write j JSON · c CSV · s SVG picture · esc close"))
             yield Static(Content(_("These lines compute the same in a notebook:")), classes="asks")
             with VerticalScroll(id="code"):
-                yield Static(highlight(prose(self.code), language="python"))
+                yield Code(self.code)
 
     def action_scroll(self, by: int) -> None:
         self.query_one("#code").scroll_relative(y=by, animate=False)

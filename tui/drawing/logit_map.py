@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
+
 from core.language import N_, _
 from tui.drawing.heat_map import NUMBERED, HeatMap
 from tui.drawing.parts import part_name
@@ -61,8 +63,8 @@ def heat_map(drawn: "LogitMap", quantity: Quantity) -> HeatMap:
     )
 
 
-def cell_words(drawn: "LogitMap", row: int, column: int) -> tuple[str, str]:
-    """The numbers of a cell in one line, and its likeliest tokens in another; empty where it is not known yet."""
+def cell_words(drawn: "LogitMap", row: int, column: int, width: int) -> tuple[str, str]:
+    """The numbers of a cell, and in `width` cells its likeliest tokens; empty where it is not known yet."""
     if not drawn.rows[row]:
         return "", ""
     cell, target = drawn.rows[row][column], within(label(drawn.target.piece), 14)
@@ -78,5 +80,7 @@ def cell_words(drawn: "LogitMap", row: int, column: int) -> tuple[str, str]:
         against=against,
         difference=cell.difference,
     )
-    tokens = "  ".join(f"{within(label(each.piece), 12)} {percent(each.probability, 2)}" for each in cell.top)
-    return numbers, tokens
+    tokens = [f"{within(label(each.piece), 12)} {percent(each.probability, 2)}" for each in cell.top]
+    while len(tokens) > 1 and cell_len("  ".join(tokens)) > width:
+        tokens.pop()
+    return numbers, "  ".join(tokens)

@@ -1,12 +1,26 @@
 """Wraps text that grows at its end: an append wraps only the last line again."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 
 from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
 
 Fragment = tuple[int, str]
 """The index of a token, and a part of its text that stands in one line."""
+
+
+BETWEEN = "·"
+"""Stands between the parts of a line."""
+_console = Console(width=1000, color_system=None, legacy_windows=False)
+
+
+def folded(line: Text, width: int) -> Iterator[Text]:
+    """A line of styled text in as many lines of `width` cells as it needs; none begins or ends with `·`."""
+    for part in line.wrap(_console, max(8, width)):
+        words = part.plain
+        yield part[2 if words.startswith(f"{BETWEEN} ") else 0 : len(words.removesuffix(f" {BETWEEN}"))]
 
 
 class Wrap:

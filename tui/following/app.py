@@ -41,4 +41,4 @@ class FollowApp(TokenwalkApp):
         for binding in FOLLOW:
             run = partial(self._run_later, binding.action)
             yield SystemCommand(_(binding.tooltip), self.get_key_display(binding), run)
-        yield SystemCommand(_("Theme"), _("Choose the colours"), self.action_change_theme)
+        yield SystemCommand(_("Theme"), _("Choose the colors"), self.action_change_theme)

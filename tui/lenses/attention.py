@@ -45,7 +45,7 @@ class AttentionLens(LensPage["AttentionView"]):
 
     NAME = "attention"
     TITLE = N_("attention")
-    DESCRIPTION = N_("The attention pattern of one head, and all heads of all layers in brief")
+    DESCRIPTION = N_("The attention pattern of one head, and all heads in brief")
     ORDER = 12
     GROUP = N_("Inside")
     ALSO = N_("heads pattern weights")
@@ -233,7 +233,9 @@ class AttentionLens(LensPage["AttentionView"]):
     def _grid(self, answer: "AttentionView", width: int, height: int) -> Iterator[Text]:
         layers, heads = len(answer.heads), len(answer.heads[0])
         layer, head = min(self.chosen_layer, layers - 1), min(self.chosen_head, heads - 1)
-        yield self._summary(answer, answer.heads[layer][head])
+        summary = self._summary(answer, answer.heads[layer][head], width)
+        yield from summary
+        height -= len(summary) - 1
         shown = len(answer.pieces) - answer.start
         across, down = shape_for(layers, heads, width, height - ABOVE_GRID)
         yield self.text((fit(_about(shown, across >= MARKED, width), width).rstrip(), "faint"))
@@ -245,9 +247,10 @@ class AttentionLens(LensPage["AttentionView"]):
                 parts = [self._line(answer, number, at, line, (across, down)) for at in columns]
                 yield self._joined(number, columns, across, parts)
 
-    def _summary(self, answer: "AttentionView", here: "HeadSummary") -> Text:
+    def _summary(self, answer: "AttentionView", here: "HeadSummary", width: int) -> list[Text]:
         """Where the last position looks in the chosen head."""
-        return self.text(
+        return self.folded(
+            width,
             (_("attends most to "), "muted"),
             (within(label(answer.pieces[here.peak]), 16), "text"),
             (f" {hundredths(here.peak_weight)}", "bar"),

@@ -28,7 +28,7 @@ class AttributionLens(ExperimentPage["Attribution"]):
 
     NAME = "attribution"
     TITLE = N_("attribution")
-    DESCRIPTION = N_("What each block, head and neuron wrote towards a token and against another")
+    DESCRIPTION = N_("What each part wrote towards one token and against another")
     ORDER = 40
     GROUP = N_("Why")
     ALSO = N_("direct logit attribution contribution heads neurons")

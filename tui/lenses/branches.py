@@ -30,7 +30,7 @@ class BranchesLens(LensPage[Forest]):
 
     NAME = "branches"
     TITLE = N_("branches")
-    DESCRIPTION = N_("Every branch of the walk: go there, name it, fold it, delete it")
+    DESCRIPTION = N_("Every branch of the walk: go there, name, fold or delete it")
     ORDER = 1
     GROUP = N_("Next token")
     ALSO = N_("tree alternatives history")

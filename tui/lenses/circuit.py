@@ -34,7 +34,7 @@ class CircuitLens(ExperimentPage["Circuit"]):
 
     NAME = "circuit"
     TITLE = N_("circuit")
-    DESCRIPTION = N_("The circuit: edges between heads and MLPs that carry the difference between two prompts")
+    DESCRIPTION = N_("Edges between heads and MLPs that carry the difference")
     ORDER = 46
     GROUP = N_("Why")
     ALSO = N_("edges eap circuits path")
@@ -143,7 +143,8 @@ class CircuitLens(ExperimentPage["Circuit"]):
         patched = self._patched_walk()
         head = self.why(answer, max(0, width - len(patched)))
         yield head.append_text(self.text((patched, "bar")))
-        yield from self._facts(answer, width)
+        facts = list(self._facts(answer, width))
+        yield from facts
         yield from self._curve(answer, counts, width)
         yield Text()
         kept = answer.edges[: self.count]
@@ -151,42 +152,35 @@ class CircuitLens(ExperimentPage["Circuit"]):
         if self.graph:
             yield from self._graph(answer, [edge for n, edge in enumerate(kept) if n not in off], width)
         else:
-            yield from self._list(kept, off, width, height - 9)
+            yield from self._list(kept, off, width, height - 7 - len(facts))
 
     def _facts(self, answer: "Circuit", width: int) -> Iterator[Text]:
         """What the k edges carry, between the two prompts."""
         point, k = self._point(answer), _("{count:,} of {total:,} edges").format(count=self.count, total=answer.total)
         if point is None:
-            yield self.text((within(_("{k} by {method} …").format(k=k, method=answer.method.upper()), width), "muted"))
+            yield from self.folded(width, (_("{k} by {method} …").format(k=k, method=answer.method.upper()), "muted"))
             yield Text()
             return
         words = _("{k} by {method} carry {share} of the difference: {value:+.2f}").format(
             k=k, method=answer.method.upper(), share=percent(point.share, 1), value=point.value
         )
         between = _(", corrupt {corrupt:+.2f}, clean {clean:+.2f}").format(corrupt=answer.corrupt, clean=answer.clean)
-        yield self.text((within(words + (between if cell_len(words + between) <= width else ""), width), "text"))
+        yield from self.folded(width, (words + (between if cell_len(words + between) <= width else ""), "text"))
         if self._reduced:
             others = len(self._kept) - len(self._before)
             words = _("the walk keeps {count} heads and MLPs; the other {others} give their mean output").format(
                 count=len(point.nodes), others=others
             )
-            yield self.text((within(words, width), "hot"))
+            yield from self.folded(width, (words, "hot"))
             return
         likely = "  ".join(
             f"{within(label(each.piece), 12)} {percent(each.probability, 0)} ({percent(each.clean, 0)})"
             for each in point.likely[: 2 if width < 80 else 3]
         )
-        yield self.text(
-            (
-                within(
-                    _("{connected:,} on a path · then likeliest (with all): {likely}").format(
-                        connected=point.connected, likely=likely
-                    ),
-                    width,
-                ),
-                "muted",
-            )
+        words = _("{connected:,} on a path · then likeliest (with all): {likely}").format(
+            connected=point.connected, likely=likely
         )
+        yield from self.folded(width, (words, "muted"))
 
     def _curve(self, answer: "Circuit", counts: list[int], width: int) -> Iterator[Text]:
         """Faithfulness over the number of edges: numbers, and bars from 0 to 1."""
@@ -236,7 +230,7 @@ class CircuitLens(ExperimentPage["Circuit"]):
                 ),
             )
         if off:
-            yield self.text((_("faint edges lie on no path from the embedding to the logits"), "faint"))
+            yield from self.folded(width, (_("faint edges lie on no path from the embedding to the logits"), "faint"))
 
     def _graph(self, answer: "Circuit", kept: "list[Edge]", width: int) -> Iterator[Text]:
         """What each part of the circuit reads, the last parts first; in a wide panel beside the grid of all heads."""

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.text import Text
 
 from core.language import N_, _
@@ -42,7 +43,7 @@ class ContextLens(LensPage["ContextTable"]):
 
     NAME = "context"
     TITLE = N_("context")
-    DESCRIPTION = N_("How each token narrows what can follow: entropy, effective candidates, tokens for 90 %")
+    DESCRIPTION = N_("How each token narrows what can follow: entropy, candidates")
     ORDER = 14
     GROUP = N_("Compare")
     ALSO = N_("entropy prefix window")
@@ -136,7 +137,8 @@ class ContextLens(LensPage["ContextTable"]):
         yield from self.plot(curve(bits, across, room, 0.0, high), f"{high:g}", "0", column)
         counts = tuple(math.log10(low(row.mass90)) for row in rows)
         most = float(max(1, math.ceil(max(counts))))
-        yield self.text((" " * AXIS + _("tokens that hold 90 % of the probability, log scale"), "head"))
+        words = _("tokens that hold 90 % of the probability, log scale")
+        yield self.text((" " * max(0, min(AXIS, width - cell_len(words))) + words, "head"))
         yield from self.plot(curve(counts, across, room, 0.0, most), f"{10**most:,.0f}", "1", column)
         row = rows[at]
         yield self.plot_caption(

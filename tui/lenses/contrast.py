@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from rich.cells import cell_len
 from rich.text import Text
 
 from core.activations.patch import Patch, PatchPart, toggled
@@ -52,7 +53,7 @@ class ContrastLens(HeatMapPage["Contrast"], ExperimentPage["Contrast"]):
 
     NAME = "contrast"
     TITLE = N_("contrast")
-    DESCRIPTION = N_("Which activations of the prompt bring its answer into the corrupt prompt (activation patching)")
+    DESCRIPTION = N_("Activation patching between the prompt and a corrupt one")
     ORDER = 42
     GROUP = N_("Why")
     ALSO = N_("activation patching causal tracing corrupt")
@@ -172,10 +173,13 @@ class ContrastLens(HeatMapPage["Contrast"], ExperimentPage["Contrast"]):
 
     def _beside(self, exact: HeatMap, estimated: HeatMap, half: int, room: int) -> Iterator[Text]:
         """Both maps, side by side, with a heading each."""
-        yield self.text((fit(_("   exact"), half + GAP), "head"), (_("   estimated by one backward pass"), "head"))
+        words = _("   estimated by one backward pass")
+        estimate = words if cell_len(words) <= half else _("   estimated")
+        yield self.text((fit(_("   exact"), half + GAP), "head"), (estimate, "head"))
         for left, right in zip(
             self.map_lines(exact, half, room - 1), self.map_lines(estimated, half, room - 1), strict=True
         ):
+            left.truncate(half)  # a line of a map is as wide as the panel, for clicks
             left.append(" " * max(0, half + GAP - left.cell_len))
             left.append_text(right)
             yield left

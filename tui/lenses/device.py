@@ -9,7 +9,7 @@ from rich.text import Text
 from core.language import N_, _
 from core.lenses import lens
 from tui.drawing.bars import meter
-from tui.drawing.text import one_line, within
+from tui.drawing.text import one_line
 from tui.lenses.base import AnswerCache, LensPage
 from tui.runner import Question
 
@@ -25,7 +25,7 @@ class DeviceLens(LensPage["Devices"]):
 
     NAME = "device"
     TITLE = N_("device")
-    DESCRIPTION = N_("Creation, forward and training step on every device, and parity with float32 on the CPU")
+    DESCRIPTION = N_("Speed on every device, and parity with float32 on the CPU")
     ORDER = 19
     PICKS = False
     GROUP = N_("Compare")
@@ -50,7 +50,8 @@ class DeviceLens(LensPage["Devices"]):
         yield self.text((_("in use: {device} {dtype}").format(device=answer.device, dtype=answer.dtype), "text"))
         yield from self._parity(answer, width)
         if speed := answer.speed:
-            yield self.text(
+            yield from self.folded(
+                width,
                 (_("{speed:,.1f} tokens per second").format(speed=speed.tokens_per_second), "text"),
                 (
                     _(" · {share:.0%} of its memory bandwidth, {bandwidth:.1f} GB/s").format(
@@ -81,7 +82,8 @@ class DeviceLens(LensPage["Devices"]):
             return
         parity = answer.parity
         mark = "✓" if parity.top1 == 1 else "≈"
-        yield self.text(
+        yield from self.folded(
+            width,
             (f"{mark} ", "bar"),
             (_("same likeliest token: {share:.1%}").format(share=parity.top1), "text"),
             (
@@ -89,9 +91,8 @@ class DeviceLens(LensPage["Devices"]):
                 "text",
             ),
         )
-        yield self.text(
-            (_("compared with float32 on the CPU at {positions} positions").format(positions=parity.positions), "muted")
-        )
+        words = _("compared with float32 on the CPU at {positions} positions").format(positions=parity.positions)
+        yield from self.paragraph(words, "muted", width)
 
     def _times(self, times: "DeviceTimes", answer: "Devices", longest: float, width: int) -> Iterator[Text]:
         bar = max(6, min(40, width - WHAT - TIME - 14))
@@ -108,7 +109,7 @@ class DeviceLens(LensPage["Devices"]):
                     (more, "faint"),
                 )
         if times.problem:
-            yield self.text((within(one_line(times.problem), width), "muted"))
+            yield from self.paragraph(times.problem, "muted", width)
 
 
 def _duration(seconds: float) -> str:

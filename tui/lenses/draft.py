@@ -28,7 +28,7 @@ class DraftLens(LensPage[DraftView]):
 
     NAME = "draft"
     TITLE = N_("draft")
-    DESCRIPTION = N_("Speculative decoding: a draft model's proposals, accepted or rejected, with p and q")
+    DESCRIPTION = N_("Speculative decoding: proposals accepted or rejected, p and q")
     ORDER = 7
     GROUP = N_("Next token")
     ALSO = N_("speculative decoding assistant")

@@ -32,7 +32,7 @@ class FlowLens(LensPage["Flow"]):
 
     NAME = "flow"
     TITLE = N_("flow")
-    DESCRIPTION = N_("Every stage of this step from text to text: shape, values, what each part adds")
+    DESCRIPTION = N_("Each stage from text to text: shape, values, what it adds")
     ORDER = 11
     GROUP = N_("Inside")
     ALSO = N_("data flow stages shapes tensors forward pass")
@@ -121,7 +121,7 @@ class FlowLens(LensPage["Flow"]):
     def lines(self, answer: "Flow", width: int, height: int) -> Iterator[Text]:
         beside = width >= ONE_LINE
         name, shape = (NAME, SHAPE) if width >= NARROW else (NAME - 5, SHAPE - 3)
-        bar = max(4, min(12, width - name - shape - NORM - SHARE - 4))
+        bar = max(3, min(12, width - name - shape - NORM - SHARE - 4))
         adds = _("adds to residual") if bar + SHARE >= 16 else _("adds")
         head = f"{'  ' + _('stage'):<{name}} {_('shape'):<{shape}} {'‖x‖':>{NORM}}  {fit(adds, bar + SHARE)}"
         yield self.text((head + (_("  values of the last position") if beside else ""), "head"))

@@ -12,6 +12,7 @@ from core.language import N_, _
 from tui.drawing.attributions import BASELINES, advice, complete, start, sure, total
 from tui.drawing.bars import signed_bar
 from tui.drawing.text import fit, label
+from tui.drawing.wrap import folded
 from tui.lenses.base import ExperimentPage, KeyWords
 from tui.runner import Frame
 
@@ -28,7 +29,7 @@ class GradientsLens(ExperimentPage["InputAttributions"]):
 
     NAME = "gradients"
     TITLE = N_("input attributions")
-    DESCRIPTION = N_("Input attributions: which tokens speak for a token and against another, by gradients")
+    DESCRIPTION = N_("Which input tokens speak for a token and against another")
     ORDER = 41
     GROUP = N_("Why")
     ALSO = N_("integrated gradients saliency input attribution")
@@ -93,8 +94,8 @@ class GradientsLens(ExperimentPage["InputAttributions"]):
 
     def lines(self, answer: "InputAttributions", width: int, height: int) -> Iterator[Text]:
         yield self.why(answer, width)
-        yield from self._explained(answer, width)
-        yield self.text((fit(advice(answer), width).rstrip(), "muted"))
+        above = [*self._explained(answer, width), *self.folded(width, (advice(answer), "muted"))]
+        yield from above
         bar = max(4, min(WIDEST, (width - POSITION - TOKEN - 2 * NUMBER - 6) // 2))
         against, towards = _("◂ against"), _("towards ▸")
         if max(map(cell_len, (against, towards))) > bar:
@@ -106,14 +107,14 @@ class GradientsLens(ExperimentPage["InputAttributions"]):
         )
         scale = max((abs(self._value(token)) for token in answer.tokens), default=0.0) or 1.0
         at = min(self.cursor, len(answer.tokens) - 1)
-        for number in self.visible_rows(len(answer.tokens), at, max(3, height - 5)):
+        for number in self.visible_rows(len(answer.tokens), at, max(3, height - 2 - len(above))):
             yield self.target(number, self._row(answer.tokens[number], number == at, scale, bar, width))
 
     def _explained(self, answer: "InputAttributions", width: int) -> Iterator[Text]:
         """From where to where, and how complete the integral is."""
         progress = self.frame.progress if answer.error_share is None else None
         done = f"{progress.done:,}/{progress.total:,}" if progress else "…"
-        yield self.text((fit(start(answer, done), width).rstrip(), "muted"))
+        yield from self.folded(width, (start(answer, done), "muted"))
         if answer.error_share is None:
             yield Text()
             return
@@ -121,8 +122,7 @@ class GradientsLens(ExperimentPage["InputAttributions"]):
             words = _("error {error:.2g} %: not complete; bars are faint, token ids plain").format(
                 error=100 * answer.error_share
             )
-            rest = fit(f" · {total(answer, error=False)}", max(0, width - cell_len(words))).rstrip()
-            yield self.text((fit(words, width).rstrip(), "hot"), (rest, "muted"))
+            yield from self.folded(width, (words, "hot"), (f" · {total(answer, error=False)}", "muted"))
             return
         line = self.text(
             (f"{total(answer)}, ", "muted"),
@@ -131,7 +131,7 @@ class GradientsLens(ExperimentPage["InputAttributions"]):
         steps = _(", {steps:,} steps").format(steps=answer.steps)
         if line.cell_len + cell_len(steps) <= width:
             line.append_text(self.text((steps, "muted")))
-        yield line
+        yield from folded(line, width)
 
     @property
     def _doubtful(self) -> bool:

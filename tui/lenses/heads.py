@@ -9,7 +9,6 @@ from rich.text import Text
 from core.language import N_, _
 from core.lenses import lens
 from tui.drawing.heat_map import HeatMap
-from tui.drawing.text import fit
 from tui.lenses.attention import AttentionLens
 from tui.lenses.base import AnswerCache, ExportedPage, HeatMapPage, KeyWords
 from tui.runner import Frame, Question
@@ -47,9 +46,7 @@ class HeadsLens(HeatMapPage["HeadsView"], ExportedPage["HeadsView"]):
 
     NAME = "heads"
     TITLE = N_("heads")
-    DESCRIPTION = N_(
-        "Which heads do induction, attend to the previous token or copy, and which read from which earlier heads"
-    )
+    DESCRIPTION = N_("Which heads do induction or copy, and which heads they read")
     ORDER = 44
     GROUP = N_("Why")
     ALSO = N_("induction previous token copying composition")
@@ -160,15 +157,17 @@ class HeadsLens(HeatMapPage["HeadsView"], ExportedPage["HeadsView"]):
         super().draw()
 
     def lines(self, answer: "HeadsView", width: int, height: int) -> Iterator[Text]:
-        yield self.text((fit(self._asked(answer, width), width), "muted"))
+        above = self.folded(width, (self._asked(answer, width), "muted"))
+        yield from above
         drawn = self.heat_map()
         if drawn is None:
             one = len(answer.induction) == 1
             yield self.text((_("one layer has no earlier heads to read from") if one else self.waiting_text(), "faint"))
             return
+        here = self._here(answer, drawn, width)
         yield self._strongest(drawn, width)
-        yield self._here(answer, drawn, width)
-        yield from self.map_lines(drawn, width, height - 3)
+        yield from here
+        yield from self.map_lines(drawn, width, height - len(above) - 1 - len(here))
 
     def _asked(self, answer: "HeadsView", width: int) -> str:
         """What the map shows, in words; where there is no room, without what it was measured on."""
@@ -200,16 +199,17 @@ class HeadsLens(HeatMapPage["HeadsView"], ExportedPage["HeadsView"]):
                 line.append_text(self.text((words, "text"), (f" {value:.2f}", "bar")))
         return line
 
-    def _here(self, answer: "HeadsView", drawn: HeatMap, width: int) -> Text:
+    def _here(self, answer: "HeadsView", drawn: HeatMap, width: int) -> list[Text]:
         """The head under the cursor, its number, and what that says."""
         layer, head = min(self.cursor, len(drawn.rows) - 1), min(self.column, len(drawn.columns) - 1)
         value = drawn.at(layer, head)
         if value is None:
-            return self.text((_("head {layer}.{head}  not yet").format(layer=layer, head=head), "faint"))
-        return self.text(
+            return [self.text((_("head {layer}.{head}  not yet").format(layer=layer, head=head), "faint"))]
+        return self.folded(
+            width,
             (_("head {layer}.{head}").format(layer=layer, head=head), "text"),
             (f" {value:.3f}", "bar"),
-            (fit(f"  {self._words(answer, value)}", max(0, width - 18)), "muted"),
+            (f"  {self._words(answer, value)}", "muted"),
         )
 
     def _words(self, answer: "HeadsView", value: float) -> str:

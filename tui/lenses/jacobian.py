@@ -40,7 +40,7 @@ class JacobianLensPage(ExperimentPage["JacobianLens"]):
 
     NAME = "jacobian"
     TITLE = N_("Jacobian lens")
-    DESCRIPTION = N_("What each layer's stream does to the output on average, read as tokens, beside the logit lens")
+    DESCRIPTION = N_("Each layer read as tokens by its mean effect on the output")
     ORDER = 45
     GROUP = N_("Why")
     ALSO = N_("jacobian lens tuned lens layers residual stream")

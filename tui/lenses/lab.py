@@ -32,7 +32,7 @@ class LabLens(LensPage["Lab"]):
 
     NAME = "lab"
     TITLE = N_("lab")
-    DESCRIPTION = N_("Small experiments: GELU and ReLU, lookup and product, norms, averaging, a training batch")
+    DESCRIPTION = N_("Small experiments: GELU, embedding, norm, averaging, a batch")
     ORDER = 18
     PICKS = False
     GROUP = N_("Learning")

@@ -16,7 +16,9 @@ from tui.runner import Question
 if TYPE_CHECKING:
     from core.lenses.ladder import Ladder, RungResult
 
-NAME, COUNT, LOSS, TOKEN, SHARE = 15, 8, 8, 12, 9
+NAME, COUNT, LOSS, TOKEN, SHARE = 15, 8, 8, 11, 9
+WHOLE = 64
+"""Cells from which on the table has all of its columns; in fewer it has none of what a rung adds."""
 CELL = 6
 """Cells of a divergence at least."""
 
@@ -26,7 +28,7 @@ class LadderLens(LensPage["Ladder"]):
 
     NAME = "ladder"
     TITLE = N_("ladder")
-    DESCRIPTION = N_("The prompt on every rung: parameters, loss against ln V, likeliest tokens, KL between rungs")
+    DESCRIPTION = N_("The prompt on every rung: parameters, loss, likeliest, KL")
     ORDER = 17
     GROUP = N_("Learning")
     ALSO = N_("rungs models loss")
@@ -72,21 +74,26 @@ class LadderLens(LensPage["Ladder"]):
             yield from self.paragraph(note, "faint", width)
 
     def _table(self, answer: "Ladder", at: int, width: int) -> Iterator[Text]:
-        used = 2 + NAME + 2 * COUNT + LOSS + TOKEN + SHARE + 3
+        adds = COUNT if width >= WHOLE else 0
+        used = 2 + NAME + COUNT + adds + LOSS + TOKEN + SHARE + 3
         bar = max(0, min(20, width - used - SHARE - 2)) if width - used > 14 else 0
-        head = f"  {_('rung'):<{NAME}}{_('size'):>{COUNT}}{_('adds'):>{COUNT}}{_('loss'):>{LOSS}}  {'':<{bar}}"
+        words = _("adds") if adds else ""
+        head = f"  {_('rung'):<{NAME}}{_('size'):>{COUNT}}{words:>{adds}}{_('loss'):>{LOSS}}  {'':<{bar}}"
         yield self.text((f"{head} {_('likeliest'):<{TOKEN}}{'p':>{SHARE}}", "head"))
         for number, rung in enumerate(answer.rungs):
-            yield self.target(number, self.row(number == at, width, *self._row(rung, number == at, bar)))
+            yield self.target(number, self.row(number == at, width, *self._row(rung, number == at, bar, adds)))
         yield Text()
         yield from self._detail(answer.rungs[at], width)
 
-    def _row(self, rung: "RungResult", chosen: bool, bar: int) -> Iterator[tuple[str, str]]:
+    def _row(self, rung: "RungResult", chosen: bool, bar: int, adds: int) -> Iterator[tuple[str, str]]:
         yield "› " if chosen else "  ", "text"
         yield fit(one_line(rung.name), NAME), "text"
         yield f"{compact(rung.parameters):>{COUNT}}", "text"
-        added = "" if rung.trained else f"{'+' if rung.added >= 0 else '-'}{compact(abs(rung.added))}".replace(" ", "")
-        yield f"{added:>{COUNT}}", "muted"
+        if adds:
+            added = (
+                "" if rung.trained else f"{'+' if rung.added >= 0 else '-'}{compact(abs(rung.added))}".replace(" ", "")
+            )
+            yield f"{added:>{adds}}", "muted"
         yield f"{'' if rung.loss is None else f'{rung.loss:.2f}':>{LOSS}}  ", "text"
         if bar:
             share = 0.0 if rung.loss is None else rung.loss / (1.25 * rung.ln_v)
@@ -100,8 +107,9 @@ class LadderLens(LensPage["Ladder"]):
         yield self.text((one_line(_(rung.title)), "bar"))
         yield from self.paragraph(_(rung.adds), "text", width)
         loss = _("loss {loss:.4f} nats · ").format(loss=rung.loss) if rung.loss is not None else ""
-        yield self.text(
-            (_("{loss}a uniform guess has ln V = {ln_v:.4f} nats").format(loss=loss, ln_v=rung.ln_v), "muted")
+        yield from self.folded(
+            width,
+            (_("{loss}a uniform guess has ln V = {ln_v:.4f} nats").format(loss=loss, ln_v=rung.ln_v), "muted"),
         )
         if rung.target:
             name = within(label(rung.target.piece), 16)

@@ -29,7 +29,7 @@ class LastTokenLens(LensPage["LastToken"]):
 
     NAME = "last_token"
     TITLE = N_("last token")
-    DESCRIPTION = N_("Does the model use only the last token? Earlier ones are replaced, masked or shuffled")
+    DESCRIPTION = N_("Does only the last token count? Earlier ones are changed")
     ORDER = 15
     GROUP = N_("Compare")
     ALSO = N_("bigram ablate replace mask shuffle")

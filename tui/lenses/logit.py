@@ -31,7 +31,7 @@ class LogitLensPage(HeatMapPage["LogitLens"]):
 
     NAME = "logit"
     TITLE = N_("logit lens")
-    DESCRIPTION = N_("The prediction after every sublayer, from which one on it stays the same, and at every position")
+    DESCRIPTION = N_("The prediction after every sublayer, and at every position")
     ORDER = 13
     GROUP = N_("Inside")
     ALSO = N_("layers residual stream early exit")
@@ -112,14 +112,15 @@ class LogitLensPage(HeatMapPage["LogitLens"]):
             yield self.text((_("reading every position …"), "faint"))
             return
         row, column = min(self.cursor, len(drawn.rows) - 1), min(self.column, len(drawn.pieces) - 1)
-        numbers, tokens = cell_words(drawn, row, column)
+        numbers, tokens = cell_words(drawn, row, column, width - 2)
         where = _("{layer} at {token}: ").format(layer=shown.rows[row], token=within(shown.columns[column], 14))
         asked = QUANTITIES[self.quantity].name(drawn)
         cut = _("the last {count} positions").format(count=len(drawn.pieces)) if drawn.start else ""
         yield self.text((fit(asked, max(0, width - len(cut) - 1)), "bar"), (f" {cut}" if cut else "", "faint"))
-        yield self.text((fit(where + numbers, width), "text"))
-        yield self.text((fit(f"  {tokens}", width), "muted"))
-        yield from self.map_lines(shown, width, height - 3)
+        facts = self.folded(width, (where + numbers, "text"))
+        yield from facts
+        yield self.text((f"  {tokens}", "muted"))
+        yield from self.map_lines(shown, width, height - 2 - len(facts))
 
     # The table and the plots of the last position
 

@@ -28,7 +28,7 @@ class PatchscopePage(ExperimentPage["Patchscope"]):
 
     NAME = "patchscope"
     TITLE = N_("patchscope")
-    DESCRIPTION = N_("Put each layer's stream into another prompt, and read what that says")
+    DESCRIPTION = N_("Put each layer's stream into another prompt, and read that")
     GROUP = N_("Why")
     ORDER = 48
     ALSO = N_("patch stream read another prompt")
@@ -100,10 +100,10 @@ class PatchscopePage(ExperimentPage["Patchscope"]):
         words = _("{token} after each layer, put in after {where}; unpatched: ").format(
             token=within(label(answer.piece), 14), where=where
         )
-        yield self.text((fit(words + run_text(answer.unpatched), width).rstrip(), "muted"))
-        if answer.note:
-            yield self.text((fit(answer.note, width).rstrip(), "faint"))
-        yield from (self._tokens if self.listed else self._written)(answer, width, height - 3 - bool(answer.note))
+        above = self.folded(width, (words + run_text(answer.unpatched).strip(), "muted"))
+        above += self.folded(width, (answer.note, "faint")) if answer.note else []
+        yield from above
+        yield from (self._tokens if self.listed else self._written)(answer, width, height - 2 - len(above))
 
     def _prompt(self, answer: "Patchscope", width: int) -> Text:
         """The target prompt; the token that is patched is marked. Of a long one the end."""

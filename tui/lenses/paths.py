@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
 from rich.text import Text
 
 from core.language import N_, _
@@ -30,7 +31,7 @@ class PathsLens(HeatMapPage["Paths"], ExperimentPage["Paths"]):
 
     NAME = "paths"
     TITLE = N_("path patching")
-    DESCRIPTION = N_("Which heads and MLPs send the answer directly to one reader (path patching)")
+    DESCRIPTION = N_("Which heads and MLPs send the answer directly to one reader")
     ORDER = 43
     GROUP = N_("Why")
     ALSO = N_("path patching sender receiver")
@@ -121,7 +122,11 @@ class PathsLens(HeatMapPage["Paths"], ExperimentPage["Paths"]):
         assert drawn
         done = done or _strongest(drawn)
         words = _("one sender directly to {label}; 0 corrupt, 1 clean").format(label=answer.label)
-        yield self.text((fit(words, max(0, width - len(done) - 1)) + " ", "text"), (done, "bar"))
+        room = max(0, width - cell_len(done) - 1)
+        above = [self.text((fit(words, room) + " ", "text"), (done, "bar"))]
+        if cell_len(words) > room:
+            above = [*self.folded(width, (words, "text")), self.text((done, "bar"))]
+        yield from above
         value = drawn.at(self.cursor, self.column)
         known = drawn.columns[self.column] if drawn.rows else ""
         where = (
@@ -134,7 +139,7 @@ class PathsLens(HeatMapPage["Paths"], ExperimentPage["Paths"]):
         numbers = (signed(value) if known else "") + _("  embedding {value}").format(value=signed(answer.embedding))
         yield self.text((fit(where, max(0, width - len(numbers) - 2)) + "  ", "muted"), (numbers, "text"))
         if drawn.rows:
-            yield from self.map_lines(drawn, width, height - 3)
+            yield from self.map_lines(drawn, width, height - 2 - len(above))
 
 
 def _strongest(drawn: HeatMap) -> str:

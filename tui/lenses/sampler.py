@@ -40,7 +40,7 @@ class SamplerLensPage(LensPage[SamplerLens]):
 
     NAME = "sampler"
     TITLE = N_("sampler")
-    DESCRIPTION = N_("Why a token is drawn: what each stage of the sampler removes and moves, and the number u")
+    DESCRIPTION = N_("What each sampler stage removes and moves, and where u falls")
     ORDER = 2
     GROUP = N_("Next token")
     ALSO = N_("temperature top-k top-p cut draw why this token")
@@ -343,8 +343,8 @@ class SamplerLensPage(LensPage[SamplerLens]):
         if flat:
             yield self.text((fit(f"{_(stage.FORMULA)} · {stage.SOURCE}", width), "muted"))
         else:
-            yield self.text((fit(_(stage.FORMULA), width), "text"))
-            yield self.text((fit(stage.SOURCE, width), "muted"))
+            yield from self.folded(width, (_(stage.FORMULA), "text"))
+            yield from self.folded(width, (stage.SOURCE, "muted"))
 
     def _actual_draw(self, answer: SamplerLens) -> Text | None:
         """How the token at this position came, where that differs from the draw that is explained."""

@@ -22,7 +22,7 @@ class ScoreLens(LensPage[Summary]):
 
     NAME = "score"
     TITLE = N_("score")
-    DESCRIPTION = N_("How well the model predicts this text: perplexity, bits per byte, the worst tokens")
+    DESCRIPTION = N_("How well the model predicts this text: perplexity, bits")
     ORDER = 4
     GROUP = N_("Compare")
     ALSO = N_("perplexity bits per byte surprisal loss text")
@@ -55,7 +55,8 @@ class ScoreLens(LensPage[Summary]):
             yield self.text((_("nothing to score yet: the first token has no prediction"), "muted"))
             return
         perplexity = f"{answer.perplexity:,.2f}" if low(answer.perplexity) < 1e6 else f"{answer.perplexity:.2e}"
-        yield self.text(
+        yield from self.folded(
+            width,
             (_("perplexity "), "muted"),
             (perplexity, "text"),
             (" · ", "faint"),

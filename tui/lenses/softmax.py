@@ -29,7 +29,7 @@ class SoftmaxLens(LensPage[SoftmaxLab]):
 
     NAME = "softmax"
     TITLE = N_("softmax")
-    DESCRIPTION = N_("Softmax with and without subtracting the maximum, repeated, and at other temperatures")
+    DESCRIPTION = N_("Softmax without overflow, repeated, at other temperatures")
     ORDER = 6
     PICKS = False
     GROUP = N_("Next token")
@@ -136,7 +136,7 @@ class SoftmaxLens(LensPage[SoftmaxLab]):
             (repeated_title(answer), answer.repeated, "{:g}×"),
             (heated_title(), answer.temperatures, "T {:g}"),
         ):
-            yield self.text((title, "muted"))
+            yield from self.folded(width, (title, "muted"))
             yield self.text(
                 (f"{'':6}{fit(names[0], each)} {fit(names[1] if len(names) > 1 else '', each)}{_('H bits'):>8}", "head")
             )

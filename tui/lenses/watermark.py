@@ -30,7 +30,7 @@ class WatermarkLens(LensPage["WatermarkReport"]):
 
     NAME = "watermark"
     TITLE = N_("watermark")
-    DESCRIPTION = N_("Which tokens are in the green lists of a watermark, and the z-score of the text")
+    DESCRIPTION = N_("Which tokens are in a watermark's green lists; the z-score")
     ORDER = 8
     PICKS = False
     GROUP = N_("Next token")
@@ -40,9 +40,10 @@ class WatermarkLens(LensPage["WatermarkReport"]):
         return Question(_ask)
 
     def lines(self, answer: "WatermarkReport", width: int, height: int) -> Iterator[Text]:
-        self.hint(_("● green ○ red · + in the sampler lens adds a watermark"))
+        self.hint(_("● green ○ red · N in the sampler lens adds a watermark"))
         verdict = _("a watermark is likely") if answer.z >= 3 else _("no watermark found")
-        yield self.text(
+        yield from self.folded(
+            width,
             (f"z {answer.z:.2f} ", "bar"),
             (
                 _("· p {p_value:.2g} · {green:,} of {scored:,} green ").format(

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from weakref import ref
 
+from rich.cells import cell_len
 from rich.text import Text
 
 from core.language import N_, _
 from core.lenses import lens
 from tui.drawing.bars import columns, meter
 from tui.drawing.parts import part_name
-from tui.drawing.text import compact, fit, one_line, within
+from tui.drawing.text import compact, fit, one_line
 from tui.lenses.base import AnswerCache, KeyWords, LensPage
 from tui.runner import Frame, Question, Refusal
 
@@ -30,7 +31,7 @@ class WeightsLens(LensPage["Weights"]):
 
     NAME = "weights"
     TITLE = N_("weights")
-    DESCRIPTION = N_("Parameters counted by part, and the distribution of any weight")
+    DESCRIPTION = N_("Parameters by part, and the distribution of any weight")
     ORDER = 16
     GROUP = N_("Inside")
     ALSO = N_("parameters count histogram size")
@@ -89,7 +90,7 @@ class WeightsLens(LensPage["Weights"]):
         yield from self._names(answer, width, height) if self.listed else self._parts(answer, width)
 
     def _parts(self, answer: "Weights", width: int) -> Iterator[Text]:
-        bar = max(6, min(30, width - PART - 2 * COUNT - SHARE - 12))
+        bar = max(3, min(30, width - PART - 2 * COUNT - SHARE - 12))
         yield self.text(
             (
                 f"{_('part'):<{PART}}{_('weights'):>{COUNT}}{_('biases'):>{COUNT - 3}}  "
@@ -159,8 +160,8 @@ class WeightsLens(LensPage["Weights"]):
         facts = _("{count} numbers · mean {mean:+.4f} · std {std:.4f}").format(
             count=compact(sum(histogram.counts)), mean=histogram.mean, std=histogram.std
         )
-        name = within(one_line(histogram.name), max(0, width - len(facts) - 3))
-        yield self.text((facts, "text"), (f"   {name}" if len(name) > 8 else "", "muted"))
+        name = f"   {one_line(histogram.name)}"
+        yield self.text((facts, "text"), (name if cell_len(facts + name) <= width else "", "muted"))
         shares = [histogram.counts[x * len(histogram.counts) // across] / most for x in range(across)]
         for line in columns(shares, height):
             yield self.text((line, "bar"))

@@ -39,14 +39,18 @@ class FooterKey:
 class KeyFooter(Painted):
     """The most useful keys first; those that have no room are left out whole.
 
-    `order` are the ids of bindings by their use; the last of them always has room. `words` says in other words what
+    `order` gives the ids of bindings by their use; the last of them always has room. `words` says in other words what
     some of them do now; an empty text leaves a key out.
     """
 
     ALLOW_SELECT = False
     COMPONENT_CLASSES = {"footer--key", "footer--words", "footer--off"}
 
-    def __init__(self, order: Sequence[str] = (OWN,), words: Callable[[], Mapping[str, str]] = dict) -> None:
+    def __init__(
+        self,
+        order: Callable[[], Sequence[str]] = lambda: (OWN,),
+        words: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
         super().__init__()
         self._order, self._words = order, words
         self.keys: tuple[FooterKey, ...] = ()
@@ -76,14 +80,14 @@ class KeyFooter(Painted):
     def on_resize(self) -> None:
         """Leave out what has no room."""
         keys = list(self._active)
-        pinned = self._order[-1] != OWN
+        pinned = self._order()[-1] != OWN
         while len(keys) > 1 and sum(key.cells for key in keys) > self.size.width:
             del keys[-2 if pinned else -1]
         self.keys = tuple(keys)
         self.refresh()
 
     def _in_order(self) -> Iterator[FooterKey]:
-        found: dict[str, list[FooterKey]] = {id: [] for id in self._order}
+        found: dict[str, list[FooterKey]] = {id: [] for id in self._order()}
         words, active = self._words(), list(self.screen.active_bindings.values())
         seen = set[str]()
         for number, (_node, binding, enabled, _tooltip) in enumerate(active):

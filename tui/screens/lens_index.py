@@ -19,6 +19,8 @@ from tui.lenses.base import Lens
 
 NAME = 20
 """Cells of a name."""
+MARK = 4
+"""Cells before a name: whether the lens is shown, and its key."""
 WIDE = 116
 """Cells of the dialog at most."""
 BORDER = 13
@@ -50,10 +52,11 @@ def _has(kind: type[Lens], words: str) -> bool:
 
 def _line(kind: type[Lens], present: bool, keys: Mapping[str, str], width: int) -> Content:
     room = max(10, width - NAME)
+    first, *rest = textwrap.wrap(_(kind.DESCRIPTION), room)
     return Content.assemble(
         (f"{'●' if present else ' '} {keys.get(kind.NAME, ' '):<2}", "bold"),
         (fit(_(kind.TITLE), NAME), "bold"),
-        (fit(textwrap.shorten(_(kind.DESCRIPTION), room, placeholder=" …"), room), "$text-muted"),
+        ("".join([fit(first, room), *(f"\n{' ' * (MARK + NAME)}{fit(line, room)}" for line in rest)]), "$text-muted"),
     )
 
 

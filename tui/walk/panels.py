@@ -11,7 +11,7 @@ from textual.widget import Widget
 from core.language import N_, _
 from tui import lenses
 from tui.course.panel import LessonPanel
-from tui.keys import FOOTER
+from tui.keys import FOOTER, LENS_FOOTER
 from tui.lenses.base import Lens
 from tui.lenses.chart import ChartLens
 from tui.notices import Notices
@@ -61,7 +61,7 @@ class PanelsScreen(Screen[None]):
         self.status = StatusLine()
         self._words: dict[str, str] = {}
         """Of the footer, as they were drawn last."""
-        self.footer = KeyFooter(FOOTER, self.footer_words)
+        self.footer = KeyFooter(self.footer_order, self.footer_words)
         self.tabs = TabBar({page: _(title) for page, title in TABS.items()})
         self.desk = Container(
             self.prompt, self.tabs, self.slot, self.candidates, self.tokens, self.generation, id="desk"
@@ -227,6 +227,10 @@ class PanelsScreen(Screen[None]):
         if (words := self.footer_words()) != self._words:
             self._words = words
             self.footer.renew()
+
+    def footer_order(self) -> tuple[str, ...]:
+        """The ids of the keys in the footer: those of the chart, or of a lens."""
+        return FOOTER if self.keyed is self.candidates else LENS_FOOTER
 
     def footer_words(self) -> dict[str, str]:
         """What some keys do now: in the lens that has them, and while tokens are generated."""

@@ -14,6 +14,7 @@ from textual.strip import Strip
 from core.language import _
 from tui.drawing.painted import PaintedPage
 from tui.drawing.text import fit, one_line
+from tui.drawing.wrap import folded
 from tui.lenses.base.lens import Lens
 from tui.runner import Frame, Question, Refusal
 from tui.themes import clearer
@@ -212,6 +213,10 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
         for words, style in parts:
             line.append(words, self.style_of(f"lens--{style}") if isinstance(style, str) else style)
         return line
+
+    def folded(self, width: int, *parts: tuple[str, str | Style]) -> list[Text]:
+        """As `text`, wrapped between words into as many lines as it needs."""
+        return list(folded(self.text(*parts), width))
 
     def paragraph(self, words: str, style: str, width: int) -> list[Text]:
         """Text wrapped into as many lines as it needs."""

@@ -23,12 +23,13 @@ LEVELS = tuple(level + 128 for level in CURVE)
 class Pairs(NamedTuple):
     """256 numbers of a row, each 128 of them as two vectors of 64 unsigned bytes, in an order that is quickly unpacked.
 
-    What stands at the same 4 bytes of both vectors is of one group, so that a lane can sum it.
+    What stands at the same 4 bytes of both vectors is of one group, so that a lane can sum it. Of only 32 numbers there
+    is one vector.
     """
 
     order: Sequence[int]
     """Which of 128 neighbours stand in the first vector, then in the second."""
-    vectors: Sequence[Callable[[], tuple[Any, Any]]]
+    vectors: Sequence[Callable[[], Sequence[Any]]]
     multiples: Sequence[float] = (1,)
     """What the numbers of the first group, the second … are multiplied by there; then from the start again."""
 
@@ -49,7 +50,7 @@ class Unpacked(NamedTuple):
     """int16, one for each 16 numbers, and float32: their products are the scales. None where 32 share a scale."""
     scale: Any = None
     pairs: Pairs | None = None
-    """The same numbers once more; None where there is no quicker order than that of `woven`."""
+    """The same numbers once more; None where there is no quicker order than that of `pairs`."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,17 @@ def woven(code: Code, vectors: Sequence[Any]) -> tuple[Any, Any]:
     return code.builder.bitcast(a, BYTES64), code.builder.bitcast(b, BYTES64)
 
 
+def _woven_quants(code: Code, quants: Sequence[Callable[[], Any]]) -> tuple[Any, Any]:
+    return woven(code, [each() for each in quants])
+
+
 def pairs(code: Code, unpacked: Unpacked) -> Pairs:
-    """256 numbers as pairs of vectors."""
+    """The numbers of `unpacked` as pairs of vectors."""
     quants = unpacked.quants
-    whole = [lambda n=n: woven(code, [each() for each in quants[n : n + 2]]) for n in range(0, len(quants), 2)]
-    return unpacked.pairs or Pairs(_WOVEN, whole)
+    if len(quants) == 1:
+        return Pairs(range(GROUP), [lambda: [quants[0]()]])
+    both = [partial(_woven_quants, code, quants[n : n + 2]) for n in range(0, len(quants), 2)]
+    return unpacked.pairs or Pairs(_WOVEN, both)
 
 
 def _low_and_high(code: Code, packed: Any) -> tuple[Any, Any]:

@@ -158,18 +158,14 @@ def _multiply_bytes(
 ) -> None:
     """Add the products with planes of bytes, of which the first counts 256 times: 128 numbers of a row at once."""
     build = code.builder
-    if len(unpacked[0].quants) > 1:
-        pairs = [formats.pairs(code, each) for each in unpacked]
-        order, count, lanes = pairs[0].order, 128, 16
-        vectors = [each.vectors for each in pairs]
-    else:
-        order, count, lanes = range(32), 32, 8
-        vectors = [[lambda each=each: (each.quants[0](),)] for each in unpacked]
+    pairs = [formats.pairs(code, each) for each in unpacked]
+    order, count = pairs[0].order, len(pairs[0].order)
+    lanes = min(count // 4, 16)
     groups = [order[4 * lane] // format.group for lane in range(lanes)]
-    for n in range(len(vectors[0])):
+    for n in range(len(pairs[0].vectors)):
         inputs = [_in_order(code, plane, count * n, order) for plane in planes]
         for row, sum in enumerate(sums):
-            quants = vectors[row][n]()
+            quants = pairs[row].vectors[n]()
             dots = code.filled(vector(I32, lanes), 0)
             for plane, parts in enumerate(inputs):
                 if plane:

@@ -185,14 +185,17 @@ def test_activations_that_are_not_finite_stay_so(bad: float, instructions: str) 
 def quantized(x: Tensor, near: int, instructions: str) -> tuple[Tensor, Tensor, Tensor]:
     """The rounded numbers [groups, 32] in float64, and their sums by 32 and by 16."""
     groups, apart = len(x) // 32, near // 4
-    even, odd = (torch.zeros(groups * 8, apart, 2, dtype=torch.int16) for _ in range(2))
+    first, second = (torch.zeros(groups * 8, apart, 2, dtype=torch.int16) for _ in range(2))
     scales, sums, sums16 = (torch.zeros(n, apart) for n in (groups, groups, 2 * groups))
-    given = (each.data_ptr() for each in (even, odd, scales, sums, sums16))
-    call(machine.quantize(instructions), x.data_ptr(), groups, near, *given)
-    for each in (even, odd, scales, sums, sums16):
+    given = (each.data_ptr() for each in (first, second, scales, sums, sums16))
+    call(machine.quantize(instructions, tiled=apart > 1), x.data_ptr(), groups, near, *given)
+    for each in (first, second, scales, sums, sums16):
         assert not each[:, 1:].any()
-    values = torch.stack((even[:, 0].double(), odd[:, 0].double()), -1).view(groups, 32)
-    return values * scales[:, :1].double(), sums[:, 0], sums16[:, 0]
+    if apart == 1 and instructions == machine.VNNI:
+        values = 256 * first.view(torch.int8).double() + second.view(torch.int8).double()
+    else:
+        values = torch.stack((first[:, 0].double(), second[:, 0].double()), -1)
+    return values.view(groups, 32) * scales[:, :1].double(), sums[:, 0], sums16[:, 0]
 
 
 # The code on disk ----------------------------------------------------------------------------------------------------

@@ -161,7 +161,8 @@ class Product:
         self._can_tile = all(part.format not in PLAIN for part in parts)
         self._task = np.zeros(1, TASK)
         self._task["head"] = (0, len(parts), self._rows, self._columns, 0)
-        self._task["quantize"], self._task["transpose"] = code.quantize(instructions), code.transpose(instructions)
+        self._quantize = [code.quantize(instructions, tiled=tiled) for tiled in (False, True)]
+        self._task["transpose"] = code.transpose(instructions)
         self._linears = np.array([self._task["head"][0]], LINEAR)
         self._idle: list[tuple[Any, Any, list[Tensor]]] = []
         """Tasks for one state, with their stages and work space, that no thread uses now."""
@@ -181,6 +182,7 @@ class Product:
     def _new_task(self, count: int) -> tuple[Any, Any, list[Tensor]]:
         task, groups = self._task.copy(), groups_of(self._columns)
         task["states"], task["tiled"] = count, self._can_tile and count >= TILED_FROM
+        task["quantize"] = self._quantize[task["tiled"][0]]
         if not task["tiled"][0]:
             space = activations(task, "x", count * groups)
             return task, self._stages(task, count), [space]

@@ -45,11 +45,12 @@ of `native.tiles`.
 """
 LINEAR = _record("first", "count", "rows", "columns", "bias")
 """A linear map: its rows are those of `count` matrices from number `first` on; `bias` is float32 [rows] or absent."""
-ACTIVATIONS = _record("even", "odd", "scales", "sums", "sums16")
+ACTIVATIONS = _record("first", "second", "scales", "sums", "sums16")
 """Addresses of quantized activations: 15-bit integers times the scale of their group.
 
-`even` and `odd` int16 [groups, GROUP / 2]: those with even and with odd numbers; `scales` and `sums` (of the rounded x)
-float32 [groups]; `sums16` the sums of each 16, float32 [2 groups]. For several vectors at once see `native.tiles`.
+`first` and `second` are two planes of 32 bytes for each group, see `native.tiles.quantize`; `scales` and `sums` (of the
+rounded x) float32 [groups]; `sums16` the sums of each 16, float32 [2 groups]. For several vectors at once see
+`native.tiles`.
 """
 STAGE = _record(
     *("kind", "units"),

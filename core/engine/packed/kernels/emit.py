@@ -116,13 +116,13 @@ def pause(context):
 
 @intrinsic
 def prefetch(context, address):
-    """Load the cache line at an address into the cache, without waiting for it."""
+    """Load the cache line at an address into the level-2 cache, without waiting for it."""
 
     def generate(context, builder, signature, args):
         place = builder.inttoptr(args[0], I8.as_pointer())
         kind = ir.FunctionType(ir.VoidType(), [place.type, I32, I32, I32])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
-        builder.call(function, [place, *(ir.Constant(I32, n) for n in (0, 3, 1))])
+        builder.call(function, [place, *(ir.Constant(I32, n) for n in (0, 2, 1))])
         return context.get_dummy_value()
 
     return types.void(types.intp), generate

@@ -7,7 +7,7 @@ import numpy as np
 from numba import carray
 
 from core.engine.packed.kernels.descriptors import GROUP, TILE_GROUPS, TILES_AT_ONCE
-from core.engine.packed.kernels.emit import call, compiled, floats, pointer, stack_floats
+from core.engine.packed.kernels.emit import call, compiled, floats, pointer, prefetch, stack_floats
 from core.engine.packed.kernels.native.rows import ROWS
 from core.engine.packed.kernels.native.tiles import TILE, VECTORS
 
@@ -45,7 +45,7 @@ def quantize(code, x, columns, near, into, first, offset):
     `offset` in bytes is that of the vector in its block.
     """
     groups, whole = groups_of(columns), columns // GROUP
-    even, odd = into.even + offset, into.odd + offset
+    first_plane, second_plane = into.first + offset, into.second + offset
     scales, sums, sums16 = into.scales + offset, into.sums + offset, into.sums16 + offset
     for start, count in ((0, whole), (whole, groups - whole)):
         if count:
@@ -64,8 +64,8 @@ def quantize(code, x, columns, near, into, first, offset):
                     source,
                     count,
                     near,
-                    even + planes,
-                    odd + planes,
+                    first_plane + planes,
+                    second_plane + planes,
                     scales + at * near,
                     sums + at * near,
                     sums16 + 2 * at * near,
@@ -77,10 +77,10 @@ def quantize(code, x, columns, near, into, first, offset):
 def _multiply_part(matrix, columns, plain, x, group, first, last, out):
     """Rows `first` to `last` of a matrix times one vector; row n goes to the float32 number n at `out`."""
     groups, buffer = groups_of(columns), stack_floats()
-    even, odd = x.even + GROUP * group, x.odd + GROUP * group
+    upper, lower = x.first + GROUP * group, x.second + GROUP * group
     scales, sums, sums16 = x.scales + 4 * group, x.sums + 4 * group, x.sums16 + 8 * group
     if matrix.group == 0:
-        even, groups = plain, columns
+        upper, groups = plain, columns
     size = ROWS * matrix.stride
     ahead = (AHEAD + size - 1) // size * size
     for row in range(first, last, ROWS):
@@ -90,11 +90,24 @@ def _multiply_part(matrix, columns, plain, x, group, first, last, out):
         d = row_address(matrix, min(row + 3, last - 1))
         whole = row + ROWS <= last
         to = out + 4 * row if whole else buffer
-        call(matrix.multiply, (a, b, c, d, groups, even, odd, scales, sums, sums16, ahead, to))
+        call(matrix.multiply, (a, b, c, d, groups, upper, lower, scales, sums, sums16, ahead, to))
         if not whole:
             numbers, result = floats(buffer, ROWS), floats(out + 4 * row, last - row)
             for n in range(last - row):
                 result[n] = numbers[n]
+
+
+@compiled
+def begin(linear, matrices, first, last):
+    """Prefetch the first of the rows `first` to `last`, before which `multiply` has not prefetched them."""
+    start = 0
+    for n in range(linear.first, linear.first + linear.count):
+        matrix = matrices[n]
+        if start <= first < start + matrix.rows:
+            near = row_address(matrix, first - start)
+            for line in range(near, near + min(AHEAD, (last - first) * matrix.stride), LINE):
+                prefetch(line)
+        start += matrix.rows
 
 
 @compiled
@@ -183,7 +196,7 @@ def _multiply_some(model, matrix, groups, group, count, blocks, start, first, la
     for block in range(blocks):
         at = VECTORS * (block * groups + group)
         sums = x.sums16 + 8 * at if matrix.minimums == 2 else x.sums + 4 * at
-        vectors = (x.even + GROUP * at, x.odd + GROUP * at, x.scales + 4 * at, sums)
+        vectors = (x.first + GROUP * at, x.second + GROUP * at, x.scales + 4 * at, sums)
         for n in range(first, last, 2):
             tile = space + size * (1 + n - first)
             out = model.logits + 4 * (block * VECTORS * rows + start + TILE * n)

@@ -40,7 +40,7 @@ from core.engine.packed.kernels.descriptors import (
 from core.engine.packed.kernels.elementwise import activate, cap, choose, clamped_gate, normalize
 from core.engine.packed.kernels.emit import call, compiled, floats, pointer
 from core.engine.packed.kernels.native.tiles import VECTORS
-from core.engine.packed.kernels.products import groups_of, multiply, multiply_tiles, quantize, row_address
+from core.engine.packed.kernels.products import begin, groups_of, multiply, multiply_tiles, quantize, row_address
 
 # Alone ---------------------------------------------------------------------------------------------------------------
 
@@ -153,6 +153,8 @@ def _multiply(first, last, stage, model, linears, matrices):
             vector, skip = n // stage.halves, n % stage.halves * stage.rows
             plain, out = stage.source + vector * stage.source_apart, stage.target + (slot + vector) * stage.target_apart
             linear = linears[_linear_map(stage, slot + vector)]
+            if unit == first:
+                begin(linear, matrices, skip + start, skip + end)
             group = vector * stage.groups_apart
             multiply(linear, matrices, plain, stage.x, group, skip + start, skip + end, out)
         _finish(stage, model, slot, start, end)

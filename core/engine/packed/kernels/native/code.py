@@ -165,6 +165,27 @@ class Code:
             numbers = self.builder.fadd(low, high)
         return self.builder.extract_element(numbers, self.integer(0, I32))
 
+    def folded(self, numbers: Any, count: int) -> Any:
+        """`count` lanes of float32 whose sum is that of all lanes; missing ones are zero."""
+        while numbers.type.count > count:
+            half = numbers.type.count // 2
+            numbers = self.builder.fadd(*[self.shuffle(numbers, range(n, n + half)) for n in (0, half)])
+        if numbers.type.count < count:
+            zeros = self.filled(numbers.type, 0.0)
+            numbers = self.shuffle(numbers, [min(n, numbers.type.count) for n in range(count)], zeros)
+        return numbers
+
+    def four_sums(self, vectors: Sequence[Any]) -> Any:
+        """The sums of the lanes of four vectors of eight float32."""
+        for apart in (1, 2):
+            keep = [n if not n & apart else n - apart + 8 for n in range(8)]
+            other = [n + apart if not n & apart else n + 8 for n in range(8)]
+            vectors = [
+                self.builder.fadd(self.shuffle(a, keep, b), self.shuffle(a, other, b))
+                for a, b in zip(vectors[::2], vectors[1::2], strict=True)
+            ]
+        return self.folded(vectors[0], 4)
+
     def call(self, name: str, kind: Any, *arguments: Any) -> Any:
         signature = ir.FunctionType(kind, [each.type for each in arguments])
         function = self.module.globals.get(name) or ir.Function(self.module, signature, name)
@@ -191,6 +212,12 @@ class Code:
         longs = vector(I32, count)
         product = build.mul(build.sext(a, longs), build.sext(b, longs))
         return build.add(total, build.add(*[self.shuffle(product, range(n, count, 2)) for n in (0, 1)]))
+
+    def dot_bytes(self, total: Any, unsigned: Any, signed: Any) -> Any:
+        """`total` (int32 lanes) plus the products of bytes, four neighbours to a lane. Only for VNNI."""
+        build, count = self.builder, unsigned.type.count
+        ints = [build.bitcast(each, total.type) for each in (unsigned, signed)]
+        return self.call(f"llvm.x86.avx512.vpdpbusd.{8 * count}", total.type, total, *ints)
 
     def _by_halves(self, function: Callable[..., Any], *vectors: Any) -> Any:
         """Apply a function of 32-byte vectors to larger ones."""

@@ -20,6 +20,20 @@ GROUP = 32
 LEVELS = tuple(level + 128 for level in CURVE)
 
 
+class Pairs(NamedTuple):
+    """256 numbers of a row, each 128 of them as two vectors of 64 unsigned bytes, in an order that is quickly unpacked.
+
+    What stands at the same 4 bytes of both vectors is of one group, so that a lane can sum it. Of only 32 numbers there
+    is one vector.
+    """
+
+    order: Sequence[int]
+    """Which of 128 neighbours stand in the first vector, then in the second."""
+    vectors: Sequence[Callable[[], Sequence[Any]]]
+    multiples: Sequence[float] = (1,)
+    """What the numbers of the first group, the second … are multiplied by there; then from the start again."""
+
+
 class Unpacked(NamedTuple):
     """Neighbouring numbers of a row, in their order."""
 
@@ -35,6 +49,8 @@ class Unpacked(NamedTuple):
     factors: Any = None
     """int16, one for each 16 numbers, and float32: their products are the scales. None where 32 share a scale."""
     scale: Any = None
+    pairs: Pairs | None = None
+    """The same numbers once more; None where there is no quicker order than that of `pairs`."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +70,42 @@ class Format:
     """Multiplies the minimums."""
     minimums: int = 0
     """How many minimums 32 numbers have; 0 where they are `factor` times the scales."""
+
+
+# Pairs of vectors ----------------------------------------------------------------------------------------------------
+
+_WOVEN = tuple(
+    64 * both + 16 * k + 8 * odd + n for odd in (0, 1) for k in range(4) for both in (0, 1) for n in range(8)
+)
+_HALVES = tuple(32 * k + 16 * upper + n for upper in (0, 1) for k in range(4) for n in range(16))
+_NIBBLES = tuple(number // 64 * 32 + number // 32 % 2 * 64 + number % 32 for number in _WOVEN)
+
+
+def woven(code: Code, vectors: Sequence[Any]) -> tuple[Any, Any]:
+    """Of each 8 bytes of two vectors those with even numbers, and those with odd ones."""
+    first, second = (code.builder.bitcast(each, vector(I64, 8)) for each in vectors)
+    a, b = (code.shuffle(first, [n + 8 * k + odd for n in range(0, 8, 2) for k in (0, 1)], second) for odd in (0, 1))
+    return code.builder.bitcast(a, BYTES64), code.builder.bitcast(b, BYTES64)
+
+
+def _woven_quants(code: Code, quants: Sequence[Callable[[], Any]]) -> tuple[Any, Any]:
+    return woven(code, [each() for each in quants])
+
+
+def pairs(code: Code, unpacked: Unpacked) -> Pairs:
+    """The numbers of `unpacked` as pairs of vectors."""
+    quants = unpacked.quants
+    if len(quants) == 1:
+        return Pairs(range(GROUP), [lambda: [quants[0]()]])
+    both = [partial(_woven_quants, code, quants[n : n + 2]) for n in range(0, len(quants), 2)]
+    return unpacked.pairs or Pairs(_WOVEN, both)
+
+
+def _low_and_high(code: Code, packed: Any) -> tuple[Any, Any]:
+    """The low 4 bits of each byte, and the high ones."""
+    shorts, low = vector(I16, packed.type.count // 2), code.filled(packed.type, 15)
+    high = code.builder.lshr(code.builder.bitcast(packed, shorts), code.filled(shorts, 4))
+    return code.builder.and_(packed, low), code.builder.and_(code.builder.bitcast(high, packed.type), low)
 
 
 def _nibbles(code: Code, packed: Any) -> Any:
@@ -85,9 +137,31 @@ def _small(
         both = code.builder.or_(low, code.builder.shl(high_half, code.integer(32)))
         return _with_bits(code, result, both, 16)
 
+    def pair(n: int) -> tuple[Any, Any]:
+        start, moved = 4 * size * n, 4 * size - 64
+        both = [code.load(BYTES64, address, start + offset) for offset in (0, moved)]
+        order = [size * k + header + 4 * high + each for k in range(4) for each in range(16)]
+        packed = code.shuffle(both[0], [each if each < 64 else each - moved + 64 for each in order], both[1])
+        parts = _low_and_high(code, packed)
+        if table:
+            parts = tuple(code.lookup(LEVELS, each) for each in parts)
+        if high:
+            bits = (_words(code, address, [start + size * k + header + 2 * odd for k in range(4)]) for odd in (0, 1))
+            parts = tuple(_with_bits(code, *each, 16) for each in zip(parts, bits, strict=True))
+        return parts
+
     scales = _halves(code, address, places)
     minimums = _halves(code, address, [place + 2 for place in places]) if minimum else None
-    return Unpacked([partial(quants, places[n : n + 2]) for n in range(0, count, 2)], scales, minimums)
+    found = [partial(quants, places[n : n + 2]) for n in range(0, count, 2)]
+    return Unpacked(found, scales, minimums, pairs=Pairs(_HALVES, [partial(pair, n) for n in (0, 1)]))
+
+
+def _words(code: Code, address: Any, places: Sequence[int]) -> Any:
+    """Four words of 16 bits as one of 64: without vectors, for which there is more to do."""
+    words = [code.builder.zext(code.load(I16, address, place), I64) for place in places]
+    for n in (1, 2, 3):
+        words[0] = code.builder.or_(words[0], code.builder.shl(words[n], code.integer(16 * n)))
+    return words[0]
 
 
 def _with_bits(code: Code, quants: Any, bits: Any, value: int) -> Any:
@@ -103,6 +177,9 @@ def _with_mask(code: Code, quants: Any, mask: Any, value: int) -> Any:
 
 def _halves(code: Code, address: Any, places: list[int]) -> Any:
     """float16 at these offsets, as a vector of float32."""
+    if len(places) == 8:
+        words = code.collected([_words(code, address, places[n : n + 4]) for n in (0, 4)])
+        return _to_float(code, code.builder.bitcast(words, vector(I16, 8)))
     halves = code.collected([code.load(I16, address, place) for place in places])
     return _to_float(code, halves)
 
@@ -143,7 +220,8 @@ def _by_16(
 
 def _scaled(code: Code, numbers: Any, address: Any, offset: int) -> Any:
     """Times the float16 there."""
-    return code.builder.fmul(numbers, code.splat(code.half(address, offset), numbers.type.count))
+    count = numbers.type.count
+    return code.builder.fmul(numbers, _to_float(code, code.splat(code.load(I16, address, offset), count)))
 
 
 def _shifted(code: Code, packed: Any, shifts: list[int], mask: int) -> Any:
@@ -165,8 +243,8 @@ def _six_bits(code: Code, address: Any) -> tuple[Any, Any]:
 
     def both(low: Any, shift: int) -> Any:
         lower, upper = masked(c, shift, 0x0F0F0F0F), masked(low, 2, 0x30303030)
-        pair = code.collected([masked(low, 0, 0x3F3F3F3F), build.or_(lower, upper)])
-        return build.bitcast(pair, vector(I8, 8))
+        four, more = (build.zext(each, I64) for each in (masked(low, 0, 0x3F3F3F3F), build.or_(lower, upper)))
+        return build.bitcast(build.or_(four, build.shl(more, code.integer(32))), vector(I8, 8))
 
     return both(a, 0), both(b, 4)
 
@@ -175,9 +253,14 @@ def _q4_k(code: Code, address: Any, _: int) -> Unpacked:
     def quants(n: int) -> Any:
         return _shifted(code, code.load(BYTES32, address, 16 + 32 * n), [0, 4], 15)
 
+    def pair(n: int) -> tuple[Any, Any]:
+        packed = code.load(BYTES64, address, 16 + 64 * n)
+        return woven(code, [code.builder.and_(packed, code.filled(BYTES64, mask)) for mask in (0x0F, 0xF0)])
+
     scales, minimums = (_floats(code, each) for each in _six_bits(code, address))
     scales, minimums = _scaled(code, scales, address, 0), _scaled(code, minimums, address, 2)
-    return Unpacked([partial(quants, n) for n in range(4)], scales, minimums)
+    found = [partial(quants, n) for n in range(4)]
+    return Unpacked(found, scales, minimums, pairs=Pairs(_NIBBLES, [partial(pair, n) for n in (0, 1)], (1, 16)))
 
 
 def _q5_k(code: Code, address: Any, _: int) -> Unpacked:
@@ -188,9 +271,23 @@ def _q5_k(code: Code, address: Any, _: int) -> Unpacked:
         mask = code.builder.icmp_unsigned("!=", code.builder.and_(high, bits), code.filled(BYTES64, 0))
         return _with_mask(code, low, mask, 16)
 
+    def pair(n: int) -> tuple[Any, Any]:
+        build, lanes = code.builder, vector(I64, 8)
+        fifth = code.shuffle(code.load(BYTES32, address, 16), [*range(32), *range(32)])
+        parts = _low_and_high(code, code.load(BYTES64, address, 48 + 64 * n))
+
+        def with_fifth(part: Any, odd: int) -> Any:
+            by = [(4 * n + 2 * half + odd - 4) * (1 if n else -1) for half in (0, 1) for _ in range(4)]
+            move = build.lshr if n else build.shl
+            moved = build.bitcast(move(build.bitcast(fifth, lanes), code.constant(lanes, by)), BYTES64)
+            return build.or_(part, build.and_(moved, code.filled(BYTES64, 16)))
+
+        return woven(code, [with_fifth(part, odd) for odd, part in enumerate(parts)])
+
     scales, minimums = (_floats(code, each) for each in _six_bits(code, address))
     scales, minimums = _scaled(code, scales, address, 0), _scaled(code, minimums, address, 2)
-    return Unpacked([partial(quants, n) for n in range(4)], scales, minimums)
+    found = [partial(quants, n) for n in range(4)]
+    return Unpacked(found, scales, minimums, pairs=Pairs(_NIBBLES, [partial(pair, n) for n in (0, 1)]))
 
 
 def _q6_k(code: Code, address: Any, _: int) -> Unpacked:
@@ -251,13 +348,19 @@ def _iq4_xs(code: Code, address: Any, _: int) -> Unpacked:
         twice = code.joined([code.shuffle(each, [*range(16), *range(16)]) for each in packed])
         return code.lookup(LEVELS, _nibbles(code, twice))
 
+    def pair(n: int) -> tuple[Any, Any]:
+        low, high = _low_and_high(code, code.load(BYTES64, address, 8 + 64 * n))
+        return code.lookup(LEVELS, low), code.lookup(LEVELS, high)
+
     low, high = code.load(I32, address, 4), build.zext(code.load(I16, address, 2), I32)
     four = build.lshr(code.splat(low, 8), code.constant(eight, range(0, 32, 4)))
     two = build.lshr(code.splat(high, 8), code.constant(eight, range(0, 16, 2)))
     upper = build.shl(build.and_(two, code.filled(eight, 3)), code.filled(eight, 4))
     six = build.or_(build.and_(four, code.filled(eight, 15)), upper)
     scales = build.sitofp(build.sub(six, code.filled(eight, 32)), vector(F32, 8))
-    return Unpacked([partial(quants, n) for n in range(4)], _scaled(code, scales, address, 0))
+    found = [partial(quants, n) for n in range(4)]
+    halves = Pairs(_HALVES, [partial(pair, n) for n in (0, 1)])
+    return Unpacked(found, _scaled(code, scales, address, 0), pairs=halves)
 
 
 def _blocks_of_32(size: int, **parts: bool) -> Callable[[Code, Any, int], Unpacked]:

@@ -64,9 +64,9 @@ def transpose(instructions: str) -> int:
 
 
 @cache
-def quantize(instructions: str) -> int:
+def quantize(instructions: str, *, tiled: bool = False) -> int:
     """The address of `tiles.quantize`."""
-    return _function("quantize", tiles.quantize, instructions)
+    return _function("quantize_tiled" if tiled else "quantize", partial(tiles.quantize, tiled=tiled), instructions)
 
 
 def _function(name: str, make: Callable[[str], str], instructions: str) -> int:

@@ -1,18 +1,21 @@
 """One vector times rows of blocks: what a single token needs. Also one row unpacked.
 
-The vector is quantized to 15 bits, one scale for 32 numbers, in two planes: those with even numbers and with odd ones.
+The vector is quantized to 15 bits, one scale for 32 numbers, in two planes: see `tiles.quantize`.
 For a group of a row, with weights w = s q + m:  Σ w x = s · scale · Σ q x + m Σ x, with integers q and x.
-The products are exact; a lane of 32 bits sums four.
+The products are exact; a lane of 32 bits sums four, or with VNNI eight.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from core.engine.packed.kernels.native.code import F32, I16, I32, VNNI, Code, vector
-from core.engine.packed.kernels.native.formats import Format
+from core.engine.packed.kernels.native import formats
+from core.engine.packed.kernels.native.code import F32, I8, I16, I32, VNNI, Code, vector
+from core.engine.packed.kernels.native.formats import Format, Unpacked
 
 ROWS = 4
 """Rows that are multiplied together: they share what is loaded of the vector."""
+PLANES = ("first", "second")
+"""Arguments: the two planes of a quantized vector, see `tiles.quantize`."""
 EIGHT = 256
 """Numbers that are unpacked together: eight groups of 32."""
 
@@ -20,10 +23,10 @@ EIGHT = 256
 def rows(format: Format, instructions: str) -> str:
     """Four rows times a vector → float32 [4] at `out`.
 
-    `row0` … are addresses of rows, which may be equal; `groups` counts groups of 32; `even`, `odd`, `scales`, `sums`
-    are as in `ACTIVATIONS`; `ahead` is the distance in bytes of what is to be prefetched.
+    `row0` … are addresses of rows, which may be equal; `groups` counts groups of 32; `first`, `second`, `scales`,
+    `sums` are as in `ACTIVATIONS`; `ahead` is the distance in bytes of what is to be prefetched.
     """
-    names = ("row0", "row1", "row2", "row3", "groups", "even", "odd", "scales", "sums", "sums16", "ahead", "out")
+    names = ("row0", "row1", "row2", "row3", "groups", *PLANES, "scales", "sums", "sums16", "ahead", "out")
     code = Code("rows", instructions, names)
     given = code.arguments
     addresses = [given[f"row{n}"] for n in range(ROWS)]
@@ -32,11 +35,10 @@ def rows(format: Format, instructions: str) -> str:
     sums = [_Sums(code, 16, scales) for _ in range(ROWS)]
     spread = _Spread(code, format.group)
     size = EIGHT // format.numbers * format.size
+    far = code.add(addresses[0], given["ahead"])
     with code.loop(chunks) as n:
         start = code.times(n, size)
-        far = code.add(code.add(addresses[0], given["ahead"]), code.times(n, ROWS * size))
-        for line in range(0, ROWS * size, 64):
-            code.prefetch(far, line)
+        _prefetch(code, far, n, size)
         _multiply(code, format, [code.add(each, start) for each in addresses], n, 8, sums, spread)
     if format.numbers < EIGHT:
         rest = [_Sums(code, 8, 1) for _ in range(ROWS)]
@@ -44,11 +46,18 @@ def rows(format: Format, instructions: str) -> str:
         with code.loop(code.builder.sub(given["groups"], done)) as n:
             group = code.add(n, done)
             start = code.times(group, format.size)
+            _prefetch(code, far, group, format.size)
             _multiply(code, format, [code.add(each, start) for each in addresses], group, 1, rest, spread)
         sums = [each.joined(other) for each, other in zip(sums, rest, strict=True)]
-    for n, each in enumerate(sums):
-        code.store(each.total(format.factor), given["out"], 4 * n)
+    code.store(code.four_sums([each.lanes(format.factor) for each in sums]), given["out"])
     return code.text()
+
+
+def _prefetch(code: Code, far: Any, n: Any, size: int) -> None:
+    """The `n`-th `size` bytes of each of four rows."""
+    place = code.add(far, code.times(n, ROWS * size))
+    for line in range(0, ROWS * size, 64):
+        code.prefetch(place, line)
 
 
 class _Spread:
@@ -92,12 +101,14 @@ class _Sums:
         self.others.append(other)
         return self
 
-    def total(self, factor: float) -> Any:
-        load, build = self.code.builder.load, self.code.builder
-        products, minimums = (self.code.sum(load(place)) for place in (self.products, self.minimums))
-        whole = build.fadd(products, build.fmul(minimums, self.code.filled_number(factor)))
+    def lanes(self, factor: float) -> Any:
+        """Eight numbers whose sum is that of the row."""
+        products, minimums = (self.code.builder.load(place) for place in (self.products, self.minimums))
+        minimums = self.code.folded(minimums, 8)
+        eight = self.code.filled(minimums.type, factor)
+        whole = self.code.fma(minimums, eight, self.code.folded(products, 8))
         for other in self.others:
-            whole = build.fadd(whole, other.total(factor))
+            whole = self.code.builder.fadd(whole, other.lanes(factor))
         return whole
 
 
@@ -115,22 +126,62 @@ def _multiply(
         x_scales = code.spread(x_scales, 0, count, 2)
     which = "sums" if format.group == 32 else "sums16"
     x_sums = code.load(vector(F32, count), code.add(given[which], code.times(index, 4 * count)))
-    quants: list[Sequence[Callable[[], Any]]] = []
-    scales: list[Callable[[int], Any]] = []
-    for row, sum in zip(rows, sums, strict=True):
-        unpacked = format.unpack(code, row, groups)
-        quants.append(unpacked.quants)
-        scales.append(spread(build.fmul(unpacked.scales, x_scales), lanes, len(scales)))
-        sum.add(sum.minimums, unpacked.scales if unpacked.minimums is None else unpacked.minimums, x_sums)
-    for n in range(len(quants[0])):
+    unpacked = [format.unpack(code, row, groups) for row in rows]
+    if code.instructions == VNNI and (pairs := unpacked[0].pairs):
+        factors = [1 / pairs.multiples[n % len(pairs.multiples)] for n in range(count)]
+        x_scales = build.fmul(x_scales, code.constant(x_scales.type, factors))
+    scales = [build.fmul(each.scales, x_scales) for each in unpacked]
+    for each, sum in zip(unpacked, sums, strict=True):
+        sum.add(sum.minimums, each.scales if each.minimums is None else each.minimums, x_sums)
+    if code.instructions == VNNI:
+        planes = [code.add(given[plane], bytes_start) for plane in PLANES]
+        _multiply_bytes(code, format, unpacked, scales, planes, sums)
+        return
+    spreads = [spread(each, lanes, n) for n, each in enumerate(scales)]
+    for n in range(len(unpacked[0].quants)):
         even, odd = (
-            code.load(vector(I16, width // 2), code.add(given[plane], bytes_start), n * width)
-            for plane in ("even", "odd")
+            code.load(vector(I16, width // 2), code.add(given[plane], bytes_start), n * width) for plane in PLANES
         )
         for row, sum in enumerate(sums):
-            evens, odds = code.shorts(quants[row][n]())
+            evens, odds = code.shorts(unpacked[row].quants[n]())
             dots = code.dot(code.dot(code.filled(vector(I32, lanes), 0), evens, even), odds, odd)
-            sum.add(sum.products, scales[row](n), build.sitofp(dots, vector(F32, lanes)))
+            sum.add(sum.products, spreads[row](n), build.sitofp(dots, vector(F32, lanes)))
+
+
+def _multiply_bytes(
+    code: Code,
+    format: Format,
+    unpacked: Sequence[Unpacked],
+    scales: Sequence[Any],
+    planes: Sequence[Any],
+    sums: Sequence["_Sums"],
+) -> None:
+    """Add the products with planes of bytes, of which the first counts 256 times: 128 numbers of a row at once."""
+    build = code.builder
+    pairs = [formats.pairs(code, each) for each in unpacked]
+    order, count = pairs[0].order, len(pairs[0].order)
+    lanes = min(count // 4, 16)
+    groups = [order[4 * lane] // format.group for lane in range(lanes)]
+    for n in range(len(pairs[0].vectors)):
+        inputs = [_in_order(code, plane, count * n, order) for plane in planes]
+        for row, sum in enumerate(sums):
+            quants = pairs[row].vectors[n]()
+            dots = code.filled(vector(I32, lanes), 0)
+            for plane, parts in enumerate(inputs):
+                if plane:
+                    dots = build.shl(dots, code.filled(dots.type, 8))
+                for each, x in zip(quants, parts, strict=True):
+                    dots = code.dot_bytes(dots, each, x)
+            scale = code.shuffle(scales[row], [group + n * (count // format.group) for group in groups])
+            sum.add(sum.products, scale, build.sitofp(dots, vector(F32, lanes)))
+
+
+def _in_order(code: Code, plane: Any, start: int, order: Sequence[int]) -> Sequence[Any]:
+    """Bytes of a plane from `start` on in the order of `Pairs`."""
+    if len(order) < 64:
+        return [code.load(vector(I8, len(order)), plane, start)]
+    first, second = (code.load(vector(I8, 64), plane, start + offset) for offset in (0, 64))
+    return [code.shuffle(first, order[n : n + 64], second) for n in (0, 64)]
 
 
 def plain(format: Format, instructions: str) -> str:

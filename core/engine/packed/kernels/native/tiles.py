@@ -9,8 +9,9 @@ from typing import Any
 
 from llvmlite import ir
 
-from core.engine.packed.kernels.native.code import F32, I16, I32, I64, VNNI, Code, vector
+from core.engine.packed.kernels.native.code import F32, I8, I16, I32, I64, VNNI, Code, vector
 from core.engine.packed.kernels.native.formats import GROUP, Format
+from core.engine.packed.kernels.native.rows import PLANES
 
 TILE = 16
 """Rows of a tile."""
@@ -86,10 +87,10 @@ def tile(minimums: int, instructions: str) -> str:
     """Two tiles times a block of 8 vectors → float32, `valid` numbers (up to 32) at each of `out`, `out` + `apart`, ….
 
     `weights`, `weight_scales`, `minimums` are what `transpose` made of expanded rows, the second tile `next` bytes
-    after the first; `groups` are 32 inputs each; `even`, `odd`, `scales`, `sums` describe the vectors as in
+    after the first; `groups` are 32 inputs each; `first`, `second`, `scales`, `sums` describe the vectors as in
     `ACTIVATIONS`, 8 numbers for each group. With `more` = 1 the products are added to what is at `out`.
     """
-    weights, vectors = ("weights", "weight_scales", "minimums", "next", "groups"), ("even", "odd", "scales", "sums")
+    weights, vectors = ("weights", "weight_scales", "minimums", "next", "groups"), (*PLANES, "scales", "sums")
     code = Code("tile", instructions, (*weights, *vectors, "out", "apart", "valid", "more"))
     if instructions == VNNI:
         _tile(code, minimums, (0, 1), VECTORS)
@@ -149,7 +150,7 @@ def _add_group(code: Code, minimums: int, n: Any, part: Any, totals: Mapping[tup
 
     dots = {pair: code.variable(code.filled(ints, 0)) for pair in totals}
     places = {each: rows("weights", n, 2 * GROUP * TILE, each) for each in tiles}
-    planes = [inputs(plane, n, GROUP) for plane in ("even", "odd")]
+    planes = [inputs(plane, n, GROUP) for plane in PLANES]
     with code.loop(code.integer(GROUP // 4)) as word:
         for odd, plane in enumerate(planes):
             weights = {t: code.load(pair, code.add(places[t], code.times(word, 64)), 512 * odd) for t in tiles}
@@ -173,13 +174,15 @@ def _add_group(code: Code, minimums: int, n: Any, part: Any, totals: Mapping[tup
         build.store(total, place)
 
 
-def quantize(instructions: str) -> str:
-    """`groups` groups of 32 float32 at `x` → the planes, scales and sums of one vector.
+def quantize(instructions: str, *, tiled: bool) -> str:
+    """`groups` groups of 32 float32 at `x` → the planes, scales and sums of one vector, for tiles or for `rows.rows`.
 
+    The planes are int16, those with even numbers and those with odd ones; with VNNI, but not for tiles, they are signed
+    bytes of all numbers, x = 256 · first + second.
     `near` is the distance in bytes from 2 numbers of a plane to the next 2: 4 for a vector alone, 32 in a block of 8.
     The other distances: `near` from a scale to the next, too.
     """
-    names = ("x", "groups", "near", "even", "odd", "scales", "sums", "sums16")
+    names = ("x", "groups", "near", *PLANES, "scales", "sums", "sums16")
     code = Code("quantize", instructions, names)
     given, build = code.arguments, code.builder
     sixteen = vector(F32, 16)
@@ -203,17 +206,33 @@ def quantize(instructions: str) -> str:
             scaled = build.fmul(x, code.splat(inverse, 16))
             ints = build.fptosi(code.call("llvm.rint.v16f32", sixteen, scaled), vector(I32, 16))
             sums.append(build.fmul(code.sum(build.sitofp(ints, sixteen)), scale))
-            shorts = build.trunc(ints, vector(I16, 16))
-            for odd, plane in enumerate(("even", "odd")):
-                words = build.bitcast(code.shuffle(shorts, range(odd, 16, 2)), vector(I32, 4))
-                for k in range(4):
-                    word = build.extract_element(words, code.integer(k, I32))
-                    step = build.mul(code.add(code.times(n, 8), 4 * half + k), given["near"])
-                    code.store(word, code.add(given[plane], step))
+            (_store_shorts if tiled or instructions != VNNI else _store_bytes)(code, ints, n, half)
             step = build.mul(code.add(code.times(n, 2), half), given["near"])
             code.store(sums[half], code.add(given["sums16"], step))
         code.store(build.fadd(*sums), code.add(given["sums"], build.mul(n, given["near"])))
     return code.text()
+
+
+def _store_shorts(code: Code, ints: Any, n: Any, half: int) -> None:
+    """Those with even numbers to one plane, those with odd ones to the other."""
+    given, build = code.arguments, code.builder
+    shorts = build.trunc(ints, vector(I16, 16))
+    for odd, plane in enumerate(PLANES):
+        words = build.bitcast(code.shuffle(shorts, range(odd, 16, 2)), vector(I32, 4))
+        for k in range(4):
+            word = build.extract_element(words, code.integer(k, I32))
+            step = build.mul(code.add(code.times(n, 8), 4 * half + k), given["near"])
+            code.store(word, code.add(given[plane], step))
+
+
+def _store_bytes(code: Code, ints: Any, n: Any, half: int) -> None:
+    """x = 256 · first + second, both signed."""
+    given, build = code.arguments, code.builder
+    upper = build.ashr(build.add(ints, code.filled(ints.type, 128)), code.filled(ints.type, 8))
+    lower = build.sub(ints, build.shl(upper, code.filled(ints.type, 8)))
+    for plane, numbers in zip(PLANES, (upper, lower), strict=True):
+        place = code.add(given[plane], code.times(n, GROUP))
+        code.store(build.trunc(numbers, vector(I8, 16)), place, 16 * half)
 
 
 LARGEST = 16256

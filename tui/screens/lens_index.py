@@ -93,6 +93,7 @@ class LensIndex(ModalScreen[type[Lens] | None]):
         at = self._list.highlighted
         self._fill(self._field.value)
         self._list.highlighted = at
+        self.call_after_refresh(self._list.scroll_to_highlight)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self._fill(event.value)

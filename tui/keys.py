@@ -181,7 +181,7 @@ WALK = [
     _key("pagedown", "course.page(1)", "more", "Show more of the lesson, then the next step", "course.more"),
     _key("pageup", "course.page(-1)", "less", "Show what stands before in the lesson", "course.less"),
     _key("question_mark", "overlays.help", "help", "Show every key", "app.help", show=True, display="?"),
-    _key("q", "overlays.quit", "quit", "Quit", "app.quit"),
+    _key("q", "overlays.quit", "quit", "Quit; tokenwalk --resume continues your walk", "app.quit"),
 ]
 
 FOLLOW = [

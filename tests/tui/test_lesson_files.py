@@ -4,7 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
+from core.language import languages
 from tui.course import library, lint, parse
 from tui.course.expressions import BadExpression, Expression, check, evaluate, tree_of
 from tui.course.lesson import Claim, Code, Difference, Lesson, Press, Prose, Question, Set, Task
@@ -195,10 +197,10 @@ def test_a_translation_may_differ_in_words_alone(lesson: Callable[[str], Lesson]
 
 
 def test_a_course_falls_back_to_english(tmp_path: Path) -> None:
-    for language, names in (("en", ("01-a.md", "02-b.md")), ("vi", ("02-b.md",))):
-        (tmp_path / language).mkdir()
+    for folder, names in (("en", ("01-a.md", "02-b.md")), ("vi", ("02-b.md",))):
+        (tmp_path / folder).mkdir()
         for name in names:
-            (tmp_path / language / name).write_text(f"---\ntitle: {language}\n---\n## S\ntext\n")
+            (tmp_path / folder / name).write_text(f"---\ntitle: {folder}\n---\n## S\ntext\n")
     assert [lesson.title for lesson in library.course(tmp_path, "vi").lessons] == ["en", "vi"]
     assert library.mistakes(tmp_path) == []
     (tmp_path / "vi" / "03-c.md").write_text("---\ntitle: x\n---\n## S\n")
@@ -210,3 +212,10 @@ def test_the_lessons_that_come_along_are_well_formed(language: str) -> None:
     course = library.course(None, language)
     assert course.mistakes == ()
     assert [lesson.number for lesson in course.lessons] == list(range(1, 24))
+
+
+@pytest.mark.parametrize("spoken", languages())
+def test_the_titles_of_our_lessons_are_whole_in_a_terminal_of_140_columns(spoken: str) -> None:
+    """The panel has 48 cells there, 6 of them beside the title."""
+    titles = [lesson.title for lesson in library.course(None, spoken).lessons]
+    assert [title for title in titles if cell_len(title) > 42] == []

@@ -59,6 +59,11 @@ class Contents(ModalScreen[int | None]):
         found.fill(Option(self._line(lesson), id=str(at)) for at, lesson in enumerate(lessons))
         found.highlighted = lessons.index(self._player.lesson)
 
+    def on_resize(self) -> None:
+        found = self.query_one(CursorList)
+        lessons = self._player.course.lessons
+        found.fill((Option(self._line(lesson), id=str(at)) for at, lesson in enumerate(lessons)), found.highlighted)
+
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(int(event.option.id or 0))
 

@@ -159,10 +159,15 @@ class Page:
                 (fit(words, room + 2), self._style("condition")),
                 (value, self._style("value")),
             )
-        else:
-            yield from self._written(mark, style, condition, "condition", width)
-            for line in textwrap.wrap(value, max(8, width - 4)) or [""]:
-                yield Text(line.rjust(width), self._style("value"))
+            return
+        *lines, last = self._written(mark, style, condition, "condition", width)
+        yield from lines
+        if last.cell_len + 2 + cell_len(value) <= width:
+            yield Text.assemble(last, (" " * (width - last.cell_len - cell_len(value)) + value, self._style("value")))
+            return
+        yield last
+        for line in textwrap.wrap(value, max(8, width - 4)) or [""]:
+            yield Text(line.rjust(width), self._style("value"))
 
     def _problem(self, problem: UserError, style: str, width: int) -> Iterator[Text]:
         """Why something was not measured; nothing where the page tells that already."""

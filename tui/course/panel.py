@@ -92,7 +92,7 @@ class LessonPanel(PaintedPage):
         place = f"{lessons.index(player.lesson) + 1}/{len(lessons)}"
         words = _("lesson {place} · {title}").format(place=place, title=title)
         short = f"{place} · {title}"
-        self.border_title = Content(self._fitting(words, short, fit(short, self._room)))
+        self.border_title = Content(self._fitting(words, short, title, fit(short, self._room)))
         step = f"{player.at + 1}/{len(player.lesson.steps)}"
         acts = {
             "back": _("{key} back"),

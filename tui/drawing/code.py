@@ -33,7 +33,11 @@ def _cut(line: str, room: int) -> int:
             strings.append(sign in "\"'")
             string = sign if sign in "\"'" else ""
     for signs, within in ((" ,([", False), ("=.", False), (" ", True)):
-        ends = [at + 1 for at in range(start, room) if line[at] in signs and (within or not strings[at])]
+        ends = [
+            at + 1
+            for at in range(start, room)
+            if line[at] in signs and (within or not strings[at]) and line[at + 1] not in ")]"
+        ]
         if ends:
             return ends[-1]
     return room

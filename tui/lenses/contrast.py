@@ -151,14 +151,16 @@ class ContrastLens(HeatMapPage["Contrast"], ExperimentPage["Contrast"]):
         head = self.why(answer, max(0, width - len(corrupt) - len(patched)))
         head.append_text(self.text((corrupt, "muted"), (patched, "bar")))
         yield head
-        yield self._about(answer, width)
+        about = self._about(answer, width)
+        yield from about
         exact = self._map(answer)
         if not exact.rows:
             yield self.text((_("this model has no MLP"), "muted"))
             return
         estimated = self._map(answer, estimated=True)
-        yield self._under_cursor(answer, exact, estimated, width)
-        room = height - 3
+        under = self._under_cursor(answer, exact, estimated, width)
+        yield from under
+        room = height - 1 - len(about) - len(under)
         half = (width - GAP) // 2
         whole, beside = (cell_width(len(exact.columns), cells - ROW) for cells in (width, half))
         if beside >= NUMBERED or (whole < NUMBERED and beside >= NARROW):
@@ -191,7 +193,7 @@ class ContrastLens(HeatMapPage["Contrast"], ExperimentPage["Contrast"]):
             return ""
         return _(" · patched {value:+.2f}").format(value=measured.value) if measured else _(" · patched")
 
-    def _about(self, answer: "Contrast", width: int) -> Text:
+    def _about(self, answer: "Contrast", width: int) -> list[Text]:
         """The map in words, and its progress or how well it is estimated."""
         progress = self.frame.progress
         agreed = next((each for each in answer.agreement if each.map == self.map), None)
@@ -205,10 +207,9 @@ class ContrastLens(HeatMapPage["Contrast"], ExperimentPage["Contrast"]):
         else:
             state = ("", "muted")
         shown = _("estimate: ") if self.estimates else ""
-        room = max(0, width - len(state[0]) - 1)
-        return self.text((fit(f"{shown}{_(TITLES[self.map])}", room) + " ", "text"), state)
+        return self.at_both_ends(width, (f"{shown}{_(TITLES[self.map])}", "text"), state)
 
-    def _under_cursor(self, answer: "Contrast", exact: HeatMap, estimated: HeatMap, width: int) -> Text:
+    def _under_cursor(self, answer: "Contrast", exact: HeatMap, estimated: HeatMap, width: int) -> list[Text]:
         row, column = self.cursor, min(self.column, len(exact.columns) - 1)
         if self.map == "heads":
             where = _("head {layer}.{head}").format(layer=row, head=column)
@@ -222,7 +223,7 @@ class ContrastLens(HeatMapPage["Contrast"], ExperimentPage["Contrast"]):
         if self._patch(answer) in self._patches:
             where = _("▸ {where} · patched").format(where=where)
         numbers = _("{value}  estimate {estimate}").format(value=signed(value), estimate=signed(estimate))
-        return self.text((fit(where, max(0, width - len(numbers) - 2)) + "  ", "muted"), (numbers, "text"))
+        return self.at_both_ends(width, (where, "muted"), (numbers, "text"))
 
 
 def _agreement(agreed: "Agreement") -> str:

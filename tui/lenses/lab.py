@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.text import Text
 
 from core.language import N_, _
 from core.lenses import lens
 from tui.drawing.bars import columns, meter
 from tui.drawing.plots import curve, overlay
-from tui.drawing.text import fit, label, percent
+from tui.drawing.text import fit, label, percent, within
 from tui.lenses.base import AXIS, KeyWords, LensPage
 from tui.runner import Question
 
@@ -181,9 +182,8 @@ class LabLens(LensPage["Lab"]):
             width,
         )
         yield Text()
-        yield self.text(
-            (" " * (TOKEN + 1), "head"), ("".join(f"{fit(label(p), CELL - 1):>{CELL}}" for p in data.pieces), "head")
-        )
+        heads = [within(label(piece), CELL - 1) for piece in data.pieces]
+        yield self.text((" " * (TOKEN + 1), "head"), ("".join(fit("", CELL - cell_len(p)) + p for p in heads), "head"))
         for piece, row, mask in zip(data.pieces, data.weights, data.seen, strict=True):
             line = self.text((fit(label(piece), TOKEN) + " ", "muted"))
             for weight, visible in zip(row, mask, strict=True):

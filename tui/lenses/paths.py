@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from rich.cells import cell_len
 from rich.text import Text
 
 from core.language import N_, _
@@ -97,6 +96,8 @@ class PathsLens(HeatMapPage["Paths"], ExperimentPage["Paths"]):
 
     def title_detail(self) -> str:
         answer = self.answer
+        if answer is None and self.receiver == "final":
+            return ""
         return _("to {receiver}").format(
             receiver=answer.label if answer and answer.receiver == self.receiver else self.receiver
         )
@@ -122,10 +123,7 @@ class PathsLens(HeatMapPage["Paths"], ExperimentPage["Paths"]):
         assert drawn
         done = done or _strongest(drawn)
         words = _("one sender directly to {label}; 0 corrupt, 1 clean").format(label=answer.label)
-        room = max(0, width - cell_len(done) - 1)
-        above = [self.text((fit(words, room) + " ", "text"), (done, "bar"))]
-        if cell_len(words) > room:
-            above = [*self.folded(width, (words, "text")), self.text((done, "bar"))]
+        above = self.at_both_ends(width, (words, "text"), (done, "bar"))
         yield from above
         value = drawn.at(self.cursor, self.column)
         known = drawn.columns[self.column] if drawn.rows else ""

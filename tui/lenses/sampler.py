@@ -21,7 +21,7 @@ from tui.dialogs.line import LineScreen
 from tui.drawing.bars import bars
 from tui.drawing.sampler import sampler_text, stage_heads
 from tui.drawing.stage_columns import StageColumns, fit_columns
-from tui.drawing.text import count_in, fit, fixed_in, label, number_in, percent_in
+from tui.drawing.text import count_in, fit, fixed_in, label, number_in, percent_in, within
 from tui.lenses.base import KeyWords, LensPage
 from tui.reports.sampler import caution, drawn_words, knob_words, pick_words
 from tui.runner import Question
@@ -190,7 +190,7 @@ class SamplerLensPage(LensPage[SamplerLens]):
         """Where u falls, and what other ways of choosing would give."""
         if not flat:
             yield Text()
-        yield from self._unit_interval(answer, width)
+        yield from self._unit_interval(answer, width, flat)
         if not flat:
             yield self._alternatives(answer, width)
         if actual := self._actual_draw(answer):
@@ -275,7 +275,7 @@ class SamplerLensPage(LensPage[SamplerLens]):
         if not flat:
             yield line(_("H bits"), bits[0], bits[1:], bits[-1])
 
-    def _unit_interval(self, answer: SamplerLens, width: int) -> Iterator[Text]:
+    def _unit_interval(self, answer: SamplerLens, width: int, flat: bool) -> Iterator[Text]:
         """The intervals of the kept tokens from 0 to 1, and a mark where u falls among them."""
         if answer.drawn is None:
             yield self.text((fit(drawn_words(answer), width), "hot"))
@@ -300,17 +300,21 @@ class SamplerLensPage(LensPage[SamplerLens]):
         if edge < width:
             line.append(fit(_(" others") if width - edge > 8 else "", width - edge), self.style_of("lens--rest"))
         yield line
-        yield self._mark(answer, width)
+        yield from self._mark(answer, width, flat)
 
-    def _mark(self, answer: SamplerLens, width: int) -> Text:
+    def _mark(self, answer: SamplerLens, width: int, flat: bool) -> Iterator[Text]:
+        """Where u falls, with the draw in words on the side that has room, else below; cut in a flat panel."""
         words = drawn_words(answer)
-        if answer.sampler.greedy:
-            return self.text((words, "muted"))
         at = min(width - 1, int(answer.u * width))
-        if at + 2 + cell_len(words) <= width:
-            return self.text((" " * at + "▲ ", "hot"), (words, "text"))
-        words = fit(words, max(0, at - 1)) if cell_len(words) > at - 1 else words
-        return self.text((" " * max(0, at - 1 - cell_len(words)) + words + " ", "text"), ("▲", "hot"))
+        if answer.sampler.greedy:
+            yield self.text((words, "muted"))
+        elif at + 2 + cell_len(words) <= width:
+            yield self.text((" " * at + "▲ ", "hot"), (words, "text"))
+        elif flat or cell_len(words) < at:
+            yield self.text((within(words, max(0, at - 1)).rjust(max(0, at - 1)) + " ", "text"), ("▲", "hot"))
+        else:
+            yield self.text((" " * at + "▲", "hot"))
+            yield from self.folded(width, (words, "text"))
 
     def _alternatives(self, answer: SamplerLens, width: int) -> Text:
         """The greedy choice, and what the same u would draw from a uniform distribution."""

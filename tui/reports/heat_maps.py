@@ -36,7 +36,7 @@ def contrast_lines(answer: "Contrast") -> Iterator[str]:
             _(" · rank {spearman:.2f}").format(spearman=known.spearman) if known and known.spearman is not None else ""
         )
         yield ""
-        yield _("{title}, 0 corrupt, 1 clean{pearson}{rank}").format(title=title, pearson=pearson, rank=rank)
+        yield _("{title}, 0 corrupt, 1 clean{pearson}{rank}").format(title=_(title), pearson=pearson, rank=rank)
         yield from _table(rows, [label(piece) for piece in answer.pieces] if name != "heads" else range(len(rows[0])))
 
 

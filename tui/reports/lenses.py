@@ -56,7 +56,7 @@ def _experiment(name: str, answer: Any) -> Iterator[str]:
 def _flow(answer: "Flow") -> Iterator[str]:
     yield f"{_('stage'):<26} {_('shape'):<28} {'‖x‖':>9} {_('residual'):>9}  {_('first values')}"
     for stage in answer.stages:
-        shape = " ".join(f"{axis} {size:,}" for axis, size in stage.axes)
+        shape = " ".join(f"{part_name(axis)} {size:,}" for axis, size in stage.axes)
         norm = "" if stage.norm is None else f"{stage.norm:.3f}"
         residual = "" if stage.stream is None else f"{stage.stream:.3f}"
         if stage.text:
@@ -165,8 +165,9 @@ def _ladder(answer: "Ladder") -> Iterator[str]:
     decimals = shared_decimals(rung.top for rung in answer.rungs)
     finer = shared_decimals(rung.target for rung in answer.rungs if rung.target)
     yield (
-        f"{'model':<16} {'parameters':>12} {'added':>12} {'loss':>8} {'ln V':>8}  {'likeliest token':<27} "
-        f"{'target rank':>12} {'p of it':>10}"
+        f"{_('model'):<16} {_('parameters'):>12} {_('added'):>12} {_('loss'):>8} {'ln V':>8}  "
+        f"{_('likeliest token'):<27} "
+        + (f"{_('target rank'):>12} {_('p of it'):>10}" if any(rung.target for rung in answer.rungs) else "")
     )
     for rung in answer.rungs:
         loss = "–" if rung.loss is None else f"{rung.loss:.4f}"
@@ -246,7 +247,7 @@ def _device(answer: "Devices") -> Iterator[str]:
             )
         )
     yield ""
-    yield f"{'device':<8} {'creation':>11} {'forward':>11} {'training':>11} {'memory':>9}"
+    yield f"{_('device'):<8} {_('creation'):>11} {_('forward'):>11} {_('training'):>11} {_('memory'):>9}"
     for each in answer.times:
         times = " ".join(
             f"{'–' if s is None else f'{1000 * s:,.1f} ms':>11}"
@@ -269,18 +270,22 @@ def _watermark(answer: Any) -> Iterator[str]:
 
 
 HEADS = {
-    "induction": N_("attention to the token after an earlier copy of a token"),
-    "previous": N_("attention to the token before"),
-    "duplicate": N_("attention to earlier copies of a token"),
-    "copying": N_("eigenvalues of W_E W_OV W_U, 1 raises the logits of the tokens attended to, -1 lowers them"),
+    "induction": (N_("induction"), N_("attention to the token after an earlier copy of a token")),
+    "previous": (N_("previous token"), N_("attention to the token before")),
+    "duplicate": (N_("duplicate token"), N_("attention to earlier copies of a token")),
+    "copying": (
+        N_("copying"),
+        N_("eigenvalues of W_E W_OV W_U, 1 raises the logits of the tokens attended to, -1 lowers them"),
+    ),
 }
+"""Of each score its name and its meaning."""
 
 
 def _heads(answer: "HeadsView") -> Iterator[str]:
     text = _("random tokens, repeated once") if answer.measured_on == "random" else _("tokens of the prompt")
     yield _("scores of heads, measured on {positions} {text}").format(positions=answer.positions, text=text)
-    for name, meaning in HEADS.items():
-        yield from ("", f"{name}: {_(meaning)}")
+    for name, (title, meaning) in HEADS.items():
+        yield from ("", f"{_(title)}: {_(meaning)}")
         yield from _head_grid(getattr(answer, name))
     if answer.composition:
         reads = part_name({"q": "queries", "k": "keys", "v": "values"}[answer.kind])
@@ -295,7 +300,8 @@ def _heads(answer: "HeadsView") -> Iterator[str]:
 
 
 def _head_grid(grid: Sequence[Sequence[float | None]]) -> Iterator[str]:
-    yield f"{'layer':>9}  " + " ".join(f"{f'head {n}':>7}" for n in range(len(grid[0])))
+    heads = (_("head {n}").format(n=n) for n in range(len(grid[0])))
+    yield f"{_('layer'):>9}  " + " ".join(f"{head:>7}" for head in heads)
     for number, row in enumerate(grid):
         yield f"{number:>9}  " + " ".join(f"{'–' if value is None else f'{value:.3f}':>7}" for value in row)
 

@@ -19,8 +19,8 @@ from tui.lenses.base import Lens
 
 NAME = 20
 """Cells of a name."""
-MARK = 4
-"""Cells before a name: whether the lens is shown, and its key."""
+MARK = 5
+"""Cells before a name: of the cursor, whether the lens is shown, and its key."""
 WIDE = 116
 """Cells of the dialog at most."""
 BORDER = 13
@@ -88,6 +88,12 @@ class LensIndex(ModalScreen[type[Lens] | None]):
     def on_mount(self) -> None:
         self._field.focus()
         self._fill("")
+
+    def on_resize(self) -> None:
+        at = self._list.highlighted
+        self._fill(self._field.value)
+        self._list.highlighted = at
+        self.call_after_refresh(self._list.scroll_to_highlight)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self._fill(event.value)

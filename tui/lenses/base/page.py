@@ -218,6 +218,13 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
         """As `text`, wrapped between words into as many lines as it needs."""
         return list(folded(self.text(*parts), width))
 
+    def at_both_ends(self, width: int, left: tuple[str, str], right: tuple[str, str]) -> list[Text]:
+        """Two texts at the ends of a line; where one line has no room for both, one below the other."""
+        between = width - cell_len(left[0]) - cell_len(right[0])
+        if between > 0:
+            return [self.text(left, (" " * between, "text"), right)]
+        return [*self.folded(width, left), self.text(right)]
+
     def paragraph(self, words: str, style: str, width: int) -> list[Text]:
         """Text wrapped into as many lines as it needs."""
         lines = textwrap.wrap(one_line(words), max(10, min(width, LONGEST_LINE)))

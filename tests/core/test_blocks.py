@@ -114,6 +114,16 @@ def test_a_map_of_several_matrices_with_rows_in_other_orders() -> None:
         assert torch.equal(part.dequantize(3, 9).double(), each[3:9])
 
 
+@pytest.mark.parametrize("instructions", PATHS)
+@pytest.mark.parametrize("name", FORMATS)
+def test_rows_in_another_order_have_the_same_products(name: str, instructions: str) -> None:
+    """Bit by bit: they have code of their own, which only prefetches elsewhere."""
+    blocks, x = random_blocks(name, 70, 512), random(2, 512)
+    order = torch.arange(70).view(2, 35).T.flatten()
+    plain, ordered = (Product([Matrix(name, (70, 512), blocks, each)], instructions) for each in (None, order))
+    assert torch.equal(ordered(x), plain(x)[:, order])
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_unpacked_rows_are_those_of_the_gguf_package(name: str) -> None:
     """scale · q + minimum, the form in which the embedding is computed; q is 0 … 255."""

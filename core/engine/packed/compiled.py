@@ -71,7 +71,7 @@ class Matrix(NamedTuple):
 
     def descriptor(self, instructions: str | None = None) -> tuple[int, ...]:
         """In the order of `MATRIX`; by default for the fastest instructions."""
-        code = kernels().kernels(self.format, instructions or self.instructions)
+        code = kernels().kernels(self.format, instructions or self.instructions, apart=self.order is not None)
         order = 0 if self.order is None else self.order.data_ptr()
         return (self.shape[0], self.weights.stride(0), self.weights.data_ptr(), order, *code)
 

@@ -74,6 +74,13 @@ def quantize(code, x, columns, near, into, first, offset):
 
 
 @compiled
+def _rows_ahead(matrix):
+    """How many rows lie between what is multiplied and what is prefetched."""
+    size = ROWS * matrix.stride
+    return (AHEAD + size - 1) // size * ROWS
+
+
+@compiled
 def _multiply_part(matrix, columns, plain, x, group, first, last, out):
     """Rows `first` to `last` of a matrix times one vector; row n goes to the float32 number n at `out`."""
     groups, buffer = groups_of(columns), stack_floats()
@@ -81,10 +88,12 @@ def _multiply_part(matrix, columns, plain, x, group, first, last, out):
     scales, sums, sums16 = x.scales + 4 * group, x.sums + 4 * group, x.sums16 + 8 * group
     if matrix.group == 0:
         upper, groups = plain, columns
-    size = ROWS * matrix.stride
-    ahead = (AHEAD + size - 1) // size * size
+    rows_ahead = _rows_ahead(matrix)
+    ahead = rows_ahead * matrix.stride
     for row in range(first, last, ROWS):
         a = row_address(matrix, row)
+        if matrix.order:
+            ahead = row_address(matrix, min(row + rows_ahead, matrix.rows - 1)) - a
         b = row_address(matrix, min(row + 1, last - 1))
         c = row_address(matrix, min(row + 2, last - 1))
         d = row_address(matrix, min(row + 3, last - 1))
@@ -104,9 +113,11 @@ def begin(linear, matrices, first, last):
     for n in range(linear.first, linear.first + linear.count):
         matrix = matrices[n]
         if start <= first < start + matrix.rows:
-            near = row_address(matrix, first - start)
-            for line in range(near, near + min(AHEAD, (last - first) * matrix.stride), LINE):
-                prefetch(line)
+            count = min(_rows_ahead(matrix), last - first)
+            for row in range(first - start, min(first - start + count, matrix.rows)):
+                near = row_address(matrix, row)
+                for line in range(near - near % LINE, near + matrix.stride, LINE):
+                    prefetch(line)
         start += matrix.rows
 
 

@@ -44,13 +44,18 @@ def best() -> str:
 
 
 @cache
-def kernels(format: str, instructions: str) -> Kernels:
-    """The machine code for a number format of GGUF files, one of `FORMATS` or `floats.SIZES`."""
+def kernels(format: str, instructions: str, *, apart: bool = False) -> Kernels:
+    """The machine code for a number format of GGUF files, one of `FORMATS` or `floats.SIZES`.
+
+    `apart`: for a matrix whose rows lie in another order than ours, which matters only for speed.
+    """
     if format in floats.SIZES:
         multiply = _function(f"multiply_{format}", partial(floats.rows, format), instructions)
         return Kernels(0, 0, multiply, _function(f"unpack_{format}", partial(floats.plain, format), instructions), 0, 0)
     known = FORMATS[format]
-    multiply = _function(f"multiply_{format}", partial(rows.rows, known), instructions)
+    multiply = _function(
+        f"multiply_{format}{'_apart' if apart else ''}", partial(rows.rows, known, apart=apart), instructions
+    )
     unpack = _function(f"unpack_{format}", partial(rows.plain, known), instructions)
     expand = _function(f"expand_{format}", partial(tiles.expand, known), instructions)
     tile = _function(f"tile_{known.minimums}", partial(tiles.tile, known.minimums), instructions)

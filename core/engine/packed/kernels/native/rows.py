@@ -20,11 +20,12 @@ EIGHT = 256
 """Numbers that are unpacked together: eight groups of 32."""
 
 
-def rows(format: Format, instructions: str) -> str:
+def rows(format: Format, instructions: str, *, apart: bool = False) -> str:
     """Four rows times a vector → float32 [4] at `out`.
 
     `row0` … are addresses of rows, which may be equal; `groups` counts groups of 32; `first`, `second`, `scales`,
-    `sums` are as in `ACTIVATIONS`; `ahead` is the distance in bytes of what is to be prefetched.
+    `sums` are as in `ACTIVATIONS`. As many bytes are prefetched from `ahead` bytes after `row0` on, or if the rows lie
+    `apart`, as many from `ahead` after each row on.
     """
     names = ("row0", "row1", "row2", "row3", "groups", *PLANES, "scales", "sums", "sums16", "ahead", "out")
     code = Code("rows", instructions, names)
@@ -35,7 +36,7 @@ def rows(format: Format, instructions: str) -> str:
     sums = [_Sums(code, 16, scales) for _ in range(ROWS)]
     spread = _Spread(code, format.group)
     size = EIGHT // format.numbers * format.size
-    far = code.add(addresses[0], given["ahead"])
+    far = [code.add(each, given["ahead"]) for each in addresses[: ROWS if apart else 1]]
     with code.loop(chunks) as n:
         start = code.times(n, size)
         _prefetch(code, far, n, size)
@@ -53,11 +54,13 @@ def rows(format: Format, instructions: str) -> str:
     return code.text()
 
 
-def _prefetch(code: Code, far: Any, n: Any, size: int) -> None:
-    """The `n`-th `size` bytes of each of four rows."""
-    place = code.add(far, code.times(n, ROWS * size))
-    for line in range(0, ROWS * size, 64):
-        code.prefetch(place, line)
+def _prefetch(code: Code, far: Sequence[Any], n: Any, size: int) -> None:
+    """The `n`-th `size` bytes of each of four rows: of each from its place in `far` on, or of all from the only one."""
+    size *= ROWS // len(far)
+    for each in far:
+        place = code.add(each, code.times(n, size))
+        for line in range(0, size, 64):
+            code.prefetch(place, line)
 
 
 class _Spread:

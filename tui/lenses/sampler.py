@@ -1,5 +1,6 @@
 """How a token is drawn: a column for each stage of the sampler, then the kept tokens from 0 to 1 with u among them."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import ClassVar
@@ -33,6 +34,8 @@ WRITTEN = N_(
 )
 LOW = 24
 """A panel of fewer lines leaves out what can be seen elsewhere."""
+AUTHOR = re.compile(r".*?\b\d{4}\b")
+"""Who a source is of, and its year."""
 
 
 class SamplerLensPage(LensPage[SamplerLens]):
@@ -345,7 +348,10 @@ class SamplerLensPage(LensPage[SamplerLens]):
             line.append(f" · {words}", self.style_of("lens--hot"))
         yield line
         if flat:
-            yield self.text((fit(f"{_(stage.FORMULA)} · {stage.SOURCE}", width), "muted"))
+            words = f"{_(stage.FORMULA)} · {stage.SOURCE}"
+            if cell_len(words) > width and (author := AUTHOR.match(stage.SOURCE)):
+                words = f"{_(stage.FORMULA)} · {author[0]}"
+            yield self.text((fit(words, width), "muted"))
         else:
             yield from self.folded(width, (_(stage.FORMULA), "text"))
             yield from self.folded(width, (stage.SOURCE, "muted"))

@@ -9,8 +9,10 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; there is a process of tests for each core
 os.environ["TOKENWALK_LANG"] = "en"  # also of programs that tests start
+os.environ["TEXTUAL_FPS"] = "1000"  # before Textual is imported; apps of tests paint what is due without waiting
 
 import pytest
+import textual.constants  # noqa: F401  # reads TEXTUAL_FPS
 import torch
 from tiny_models import write_adapter, write_chat_model, write_pythia_cache
 
@@ -19,6 +21,8 @@ from core.loading import weights
 from core.loading.choice import ModelChoice
 from core.loading.models import Model, load_model
 from tui.garbage import THRESHOLDS
+
+del os.environ["TEXTUAL_FPS"]  # programs that tests start paint as often as they do for a person
 
 
 def pytest_configure() -> None:

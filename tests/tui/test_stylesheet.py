@@ -69,6 +69,21 @@ async def test_every_node_has_the_styles_that_textual_finds(
             check_styles(pilot.app)
 
 
+async def test_styles_stay_where_no_rule_has_changed(
+    scripted: Make, scenes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those of component classes, which Textual makes anew."""
+    async with scripted(scenes.oat_milk(), text="a").run_test() as pilot:
+        await pilot.pause()
+        pilot.app.screen.update_node_styles()  # of scroll bars too, which have come last
+        chart = pilot.app.candidates
+        before, replaced = dict(chart._component_styles), []
+        monkeypatch.setattr(pilot.app.stylesheet, "replace_rules", lambda node, *_, **__: replaced.append(node))
+        pilot.app.screen.update_node_styles()
+        assert not replaced
+        assert before and all(chart._component_styles[name] is styles for name, styles in before.items())
+
+
 def check_styles(app: TokenwalkApp) -> None:
     sheet = app.stylesheet
     for node in app.screen.walk_children(with_self=True):

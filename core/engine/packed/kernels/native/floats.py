@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.engine.packed.kernels.native.code import F16, F32, I16, I32, Code, vector
-from core.engine.packed.kernels.native.rows import ROWS
+from core.engine.packed.kernels.native.rows import PLANES, ROWS, prefetch
 
 SIZES: Mapping[str, int] = {"F32": 4, "F16": 2, "BF16": 2}
 """Bytes of a number."""
@@ -21,9 +21,9 @@ def _load(code: Code, name: str, address: Any, count: int) -> Any:
     return code.builder.bitcast(code.builder.shl(bits, code.filled(bits.type, 16)), vector(F32, count))
 
 
-def rows(name: str, instructions: str) -> str:
-    """As `rows.rows`, but `groups` counts numbers and `high` is the address of a float32 vector."""
-    names = ("row0", "row1", "row2", "row3", "groups", "high", "low", "scales", "sums", "sums16", "ahead", "out")
+def rows(name: str, instructions: str, *, apart: bool = False) -> str:
+    """As `rows.rows`, but `groups` counts numbers and `first` is the address of a float32 vector."""
+    names = ("row0", "row1", "row2", "row3", "groups", *PLANES, "scales", "sums", "sums16", "ahead", "out")
     code = Code("rows", instructions, names)
     given, size = code.arguments, SIZES[name]
     whole = code.builder.lshr(given["groups"], code.integer(4))
@@ -31,9 +31,7 @@ def rows(name: str, instructions: str) -> str:
     rest = [code.variable(code.filled(vector(F32, 1), 0.0)) for _ in range(ROWS)]
     with code.loop(whole) as n:
         _add(code, name, n, LANES, totals)
-        far = code.add(code.add(given["row0"], given["ahead"]), code.times(n, ROWS * LANES * size))
-        for line in range(0, ROWS * LANES * size, 64):
-            code.prefetch(far, line)
+        prefetch(code, n, LANES * size, apart=apart)
     done = code.times(whole, LANES)
     with code.loop(code.builder.sub(given["groups"], done)) as n:
         _add(code, name, code.add(n, done), 1, rest)
@@ -45,7 +43,7 @@ def rows(name: str, instructions: str) -> str:
 
 def _add(code: Code, name: str, index: Any, count: int, totals: list[Any]) -> None:
     """Add products of `count` numbers from the `index`-th such on to the total of each row."""
-    x = code.load(vector(F32, count), code.add(code.arguments["high"], code.times(index, 4 * count)))
+    x = code.load(vector(F32, count), code.add(code.arguments["first"], code.times(index, 4 * count)))
     for row, total in enumerate(totals):
         place = code.add(code.arguments[f"row{row}"], code.times(index, SIZES[name] * count))
         code.builder.store(code.fma(_load(code, name, place, count), x, code.builder.load(total)), total)

@@ -49,13 +49,12 @@ def kernels(format: str, instructions: str, *, apart: bool = False) -> Kernels:
 
     `apart`: for a matrix whose rows lie in another order than ours, which matters only for speed.
     """
+    label = f"multiply_{format}_apart" if apart else f"multiply_{format}"
     if format in floats.SIZES:
-        multiply = _function(f"multiply_{format}", partial(floats.rows, format), instructions)
+        multiply = _function(label, partial(floats.rows, format, apart=apart), instructions)
         return Kernels(0, 0, multiply, _function(f"unpack_{format}", partial(floats.plain, format), instructions), 0, 0)
     known = FORMATS[format]
-    multiply = _function(
-        f"multiply_{format}{'_apart' if apart else ''}", partial(rows.rows, known, apart=apart), instructions
-    )
+    multiply = _function(label, partial(rows.rows, known, apart=apart), instructions)
     unpack = _function(f"unpack_{format}", partial(rows.plain, known), instructions)
     expand = _function(f"expand_{format}", partial(tiles.expand, known), instructions)
     tile = _function(f"tile_{known.minimums}", partial(tiles.tile, known.minimums), instructions)

@@ -36,10 +36,9 @@ def rows(format: Format, instructions: str, *, apart: bool = False) -> str:
     sums = [_Sums(code, 16, scales) for _ in range(ROWS)]
     spread = _Spread(code, format.group)
     size = EIGHT // format.numbers * format.size
-    far = [code.add(each, given["ahead"]) for each in addresses[: ROWS if apart else 1]]
     with code.loop(chunks) as n:
         start = code.times(n, size)
-        _prefetch(code, far, n, size)
+        prefetch(code, n, size, apart=apart)
         _multiply(code, format, [code.add(each, start) for each in addresses], n, 8, sums, spread)
     if format.numbers < EIGHT:
         rest = [_Sums(code, 8, 1) for _ in range(ROWS)]
@@ -47,18 +46,19 @@ def rows(format: Format, instructions: str, *, apart: bool = False) -> str:
         with code.loop(code.builder.sub(given["groups"], done)) as n:
             group = code.add(n, done)
             start = code.times(group, format.size)
-            _prefetch(code, far, group, format.size)
+            prefetch(code, group, format.size, apart=apart)
             _multiply(code, format, [code.add(each, start) for each in addresses], group, 1, rest, spread)
         sums = [each.joined(other) for each, other in zip(sums, rest, strict=True)]
     code.store(code.four_sums([each.lanes(format.factor) for each in sums]), given["out"])
     return code.text()
 
 
-def _prefetch(code: Code, far: Sequence[Any], n: Any, size: int) -> None:
-    """The `n`-th `size` bytes of each of four rows: of each from its place in `far` on, or of all from the only one."""
-    size *= ROWS // len(far)
-    for each in far:
-        place = code.add(each, code.times(n, size))
+def prefetch(code: Code, n: Any, size: int, *, apart: bool) -> None:
+    """The `n`-th `size` bytes of each of the four rows for which the arguments of `rows` ask."""
+    count = ROWS if apart else 1
+    size *= ROWS // count
+    for row in range(count):
+        place = code.add(code.add(code.arguments[f"row{row}"], code.arguments["ahead"]), code.times(n, size))
         for line in range(0, size, 64):
             code.prefetch(place, line)
 

@@ -56,13 +56,15 @@ async def test_the_lens_stands_beside_the_chart_from_150_columns_on(
             assert app.lens.region.width > app.candidates.region.width
 
 
-async def test_until_a_lens_is_chosen_the_index_of_lenses_stands_beside_the_chart(scripted: Make, scenes: Any) -> None:
+async def test_until_a_lens_is_chosen_the_index_of_lenses_stands_beside_the_chart(
+    scripted: Make, scenes: Any, screen_lines: Callable[[TokenwalkApp], list[str]]
+) -> None:
     async with scripted(scenes.oat_milk(), text="a").run_test(size=WIDE) as pilot:
         app = pilot.app
         await pilot.pause()
         assert seen(app) == FOUR | {"menu"}
-        line = next(n for n, option in enumerate(app.walk.menu.options) if option.id == "flow")
-        await pilot.click(app.walk.menu, offset=(10, line + 1))
+        row = next(y for y, line in enumerate(screen_lines(app)) if "  flow  " in line)
+        await pilot.click(offset=(app.walk.menu.region.x + 10, row))
         await pilot.pause()
         assert (app.lens.NAME, app.focused) == ("flow", app.lens)
         assert seen(app) == FOUR | {"flow"}

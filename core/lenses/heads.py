@@ -177,11 +177,11 @@ def _copying(step: Step, view: HeadsView, unknown: Grid) -> Iterator[Progress | 
 def _note(config: ModelConfig) -> str:
     """What the scores of the weights leave out in this model."""
     left_out = {
-        _("positions"): config.positions != _("none"),
-        _("the norms of queries and keys"): config.qk_norm != _("none"),
+        _("positions"): config.positions != "none",
+        _("the norms of queries and keys"): config.qk_norm != "none",
         _("the norm of the embedding"): config.embed_norm,
-        "the activation before the unembedding": config.final_activation,
-        "biases": "qkv" in config.biases or "out" in config.biases,
+        _("the activation before the unembedding"): config.final_activation,
+        _("biases"): "qkv" in config.biases or "out" in config.biases,
     }
     words = [name for name, present in left_out.items() if present]
-    return f"copying and composition leave out {', '.join(words)}" if words else ""
+    return _("copying and composition leave out {parts}").format(parts=", ".join(words)) if words else ""

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from steps import last, some_ids, step_on, wrapped
 from torch import Tensor
 
+from core import language
 from core.activations.apply import patched
 from core.activations.patch import Patch
 from core.causal import head_weights
@@ -183,6 +184,15 @@ def test_an_induction_head_by_hand() -> None:
 
 
 # The lens ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_note_of_the_lens_is_in_one_language(small: Small) -> None:
+    language.speak("vi")
+    try:
+        view = last(lens("heads")(step_on(small("model5"), some_ids(6))))
+    finally:
+        language.speak("en")
+    assert view.note == "sao chép và kết hợp không tính vị trí, độ chệch"
 
 
 def test_the_lens_shows_all_scores_with_the_strongest_induction_head_as_receiver(small: Small) -> None:

@@ -176,10 +176,24 @@ def test_the_pattern_of_attention_is_read_in_numbers(walked: Walked) -> None:
 def test_every_part_of_the_weights_is_read(walked: Walked) -> None:
     """Also those whose share the report draws with whole blocks, as the histogram has them."""
     lines = walked("weights")
-    parts = lines[lines.index("part  weights  biases  memory") + 1 :]
-    names = [line.split("  ")[0] for line in parts[: next(n for n, line in enumerate(parts) if line[:5] == "total")]]
-    assert names == ["embedding", "position", "attention", "mlp", "norm"]
-    assert sum(line.startswith("histogram from") for line in parts) == 1
+    start, end = (next(n for n, line in enumerate(lines) if line.startswith(name)) for name in ("embedding:", "total:"))
+    assert [line.split(":")[0] for line in lines[start:end]] == ["embedding", "position", "attention", "mlp", "norm"]
+    assert lines[start] == "embedding: 52,800 weights, 0 biases, 211 kB, 20.55% of the parameters"
+    assert lines[end].startswith("total: 256,960 parameters, 1.03 MB, as computed from the configuration")
+    assert sum(line.startswith("histogram from") and "40 equal bins" in line for line in lines) == 1
+
+
+def test_the_row_under_the_cursor_is_read_in_full_with_the_names_of_its_numbers(walked: Walked) -> None:
+    lenses = ("weights", "o", "up", "n", "", "down", "logit", "up", "b", "down", "context", "up", "gradients", "down")
+    lines = walked(*lenses)
+    assert "embed.weight  825 x 64  its histogram is shown" in lines
+    continued = [line for line in lines if re.search(r"^2  .* 3 tokens, [\d.]+ bits of surprisal$", line)]
+    assert len(continued) == 2  # among all, and under the cursor
+    layer = next(line for line in lines if line.startswith("block 3 mlp: entropy"))
+    assert re.fullmatch(r"block 3 mlp: entropy [\d.]+ bits, likeliest (.+ [\d.]+%), target \1, rank 1", layer)
+    assert not any(line.startswith("on ") for line in lines)
+    assert any(re.search(r"entropy [\d.]+ bits, [\d.]+ effective candidates, \d+ for 90 %", line) for line in lines)
+    assert any(re.match(r"position 1, token .*, integrated [+-]", line) for line in lines)
 
 
 def test_what_does_nothing_is_said_in_one_line(walked: Walked) -> None:

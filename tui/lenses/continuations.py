@@ -33,7 +33,8 @@ class ContinuationsLens(LensPage[ContinuationTree]):
     def __init__(self) -> None:
         super().__init__()
         self.samples = SAMPLES
-        self._merged = False
+        self.merged = False
+        """Whether they are drawn as one tree."""
         self._serials: list[int] = []
         """The node in the tree that each row leads to."""
         self._tops: list[int] = []
@@ -50,14 +51,14 @@ class ContinuationsLens(LensPage[ContinuationTree]):
         self.draw()
 
     def switch_view(self) -> None:
-        self._merged = not self._merged
+        self.merged = not self.merged
         self.cursor = 0
         self.draw()
 
     def choice_count(self) -> int:
         if self.answer is None:
             return 0
-        return len(self.answer.strands if self._merged else self.answer.continuations)
+        return len(self.answer.strands if self.merged else self.answer.continuations)
 
     def choose(self, number: int | None = None) -> None:
         at = self.cursor if number is None else number - 1
@@ -78,7 +79,7 @@ class ContinuationsLens(LensPage[ContinuationTree]):
         self._serials, self._tops = [], []
         self.cursor = max(0, min(self.cursor, self.choice_count() - 1))
         super().draw()
-        other = _("texts") if self._merged else _("merged")
+        other = _("texts") if self.merged else _("merged")
         again = _("n samples {samples}").format(samples=self.samples) + (
             _(" · ⇧←→ how many") if self.size.width > 58 else ""
         )
@@ -94,7 +95,7 @@ class ContinuationsLens(LensPage[ContinuationTree]):
             above, height = (1, height - 1) if alike else (0, height)
             yield from (
                 self._merged_lines(answer, width, above)
-                if self._merged
+                if self.merged
                 else self._text_lines(answer, width, height, above)
             )
 

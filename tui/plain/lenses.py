@@ -12,7 +12,7 @@ from tui import lenses as pages
 from tui.drawing.parts import part_name
 from tui.drawing.question import why
 from tui.drawing.spoken import spoken
-from tui.drawing.text import label, one_line
+from tui.drawing.text import compact, label, one_line, percent
 from tui.lenses.base import Lens, LensPage
 from tui.lenses.base.experiment import ExperimentPage
 from tui.lenses.contrast import ContrastLens
@@ -25,13 +25,14 @@ from tui.reports.cells import cell
 from tui.reports.drafting import draft_lines
 from tui.reports.guesses import guess_lines
 from tui.reports.heat_maps import NAMES
-from tui.reports.lenses import HEIGHTS, SHADES, lens_lines
+from tui.reports.lenses import SHADES, histogram_facts, lens_lines, weights_check
 from tui.reports.sampler import knob_words, sampler_lines
 from tui.reports.softmax import formula_lines, shares_lines
 
 if TYPE_CHECKING:
     from core.lenses.flow import Flow
     from core.lenses.paths import Paths
+    from core.lenses.weights import Weights
 
 
 def title(kind: type[Lens]) -> str:
@@ -109,12 +110,28 @@ def _report(name: str, answer: Any) -> Iterator[str]:
     pattern = iter(words.pattern_lines(answer.pieces, answer.start, answer.pattern) if name == "attention" else ())
     for line in lens_lines(name.replace("_", "-"), answer):
         drawn = name == "attention" and line and "%" not in line and set(line.split()[-1]) <= set(SHADES)
-        if name != "weights" or not any(set(word) <= set(HEIGHTS) for word in line.split()[1:2]):
-            yield next(pattern) if drawn else line
-    if name == "weights" and answer.histogram:
-        counts = " ".join(map(str, answer.histogram.counts))
-        yield _("histogram from {low:.4f} to {high:.4f}: {counts}").format(
-            low=answer.histogram.low, high=answer.histogram.high, counts=counts
+        yield next(pattern) if drawn else line
+
+
+def _weights_lines(answer: "Weights") -> Iterator[str]:
+    """Each part with the names of its numbers, and the histogram as a count for each of its bins."""
+    for each in answer.counts:
+        yield _("{part}: {weights:,} weights, {biases:,} biases, {memory}, {share} of the parameters").format(
+            part=part_name(each.part),
+            weights=each.weights,
+            biases=each.biases,
+            memory=compact(each.size_bytes) + "B",
+            share=percent(each.parameters / max(1, answer.total), 2),
+        )
+    total = _("total: {total:,} parameters, {memory}").format(
+        total=answer.total, memory=compact(sum(each.size_bytes for each in answer.counts)) + "B"
+    )
+    yield f"{total}, {''.join(weights_check(answer))}"
+    if histogram := answer.histogram:
+        yield histogram_facts(histogram)
+        counts = " ".join(map(str, histogram.counts))
+        yield _("histogram from {low:.4f} to {high:.4f}, {bins} equal bins, numbers in each: {counts}").format(
+            low=histogram.low, high=histogram.high, bins=len(histogram.counts), counts=counts
         )
 
 
@@ -164,13 +181,13 @@ def _flow_lines(answer: "Flow") -> Iterator[str]:
 
 
 def _table_lines(name: str, answer: Any) -> Iterator[str]:
-    """The question of an experiment and its table; what a row does not have is a dash."""
+    """The question of an experiment and its table; what a row does not have is said so."""
     found = lenses.table(name)(answer)
     report = lens_lines(name.replace("_", "-"), answer)
     yield from report[: len(report) - len(found.rows) - 1]
     yield _("columns: {columns}").format(columns=", ".join(found.columns))
     for row in found.rows:
-        yield "  ".join(cell(column, value) or "-" for column, value in zip(found.columns, row, strict=True))
+        yield "  ".join(cell(column, value) or _("none") for column, value in zip(found.columns, row, strict=True))
 
 
 def _summary_lines(answer: Summary) -> Iterator[str]:
@@ -189,5 +206,6 @@ OWN: dict[str, Callable[[Any], Iterator[str]]] = {
     "paths": _paths_lines,
     "score": _summary_lines,
     "watermark": _watermark_lines,
+    "weights": _weights_lines,
 }
 """Lenses that have no report, or whose report is a table with empty cells, or with signs."""

@@ -20,6 +20,7 @@ from tui.plain.commands import said, screen_keys
 from tui.plain.dialogs import entries_of, entry_of, keys_of, question, texts_of, title_of
 from tui.plain.lenses import answer_lines, title
 from tui.plain.lesson import lesson_lines
+from tui.plain.rows import row_line
 from tui.plain.spoken_app import Spoken
 from tui.reports.model_details import section_lines
 from tui.runner import Frame, Refusal
@@ -158,6 +159,8 @@ class Reader:
         """The row under the cursor, as far as the lens has one."""
         if isinstance(lens, ChartLens):
             return [words.candidate_line(lens.candidate)] if lens.candidate else []
+        if isinstance(lens, LensPage) and lens.answer is not None and (line := row_line(lens, lens.answer)):
+            return [line]
         at = getattr(lens, "cursor", 0)
         for strip in lens.strips(0, 10**6):
             if any(segment.style and segment.style.meta.get(ROW) == at for segment in strip):

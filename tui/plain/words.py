@@ -220,8 +220,10 @@ def continuation_lines(tree: ContinuationTree) -> Iterator[str]:
         count=len(tree.continuations)
     )
     for number, each in enumerate(tree.continuations, start=1):
-        yield _("{number}  {text}  {bits:.1f} bits").format(
-            number=number, text=label(b"".join(each.pieces)), bits=each.surprisal_bits
+        count = len(each.pieces)
+        length = ngettext("{count:,} token", "{count:,} tokens", count).format(count=count)
+        yield _("{number}  {text}  {length}, {bits:.1f} bits of surprisal").format(
+            number=number, text=label(b"".join(each.pieces)), length=length, bits=each.surprisal_bits
         )
 
 

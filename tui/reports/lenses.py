@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from core.lenses.ladder import Ladder
     from core.lenses.last_token import LastToken
     from core.lenses.logit import LogitLens, LogitMap
-    from core.lenses.weights import Weights
+    from core.lenses.weights import Histogram, Weights
 
 HEIGHTS = "▁▂▃▄▅▆▇█"
 SHADES = "·░▒▓█"
@@ -125,7 +125,7 @@ def _logit_map(drawn: "LogitMap") -> Iterator[str]:
     yield _("the likeliest token after each block at each position; KL(output ‖ layer) after {token}").format(
         token=label(drawn.pieces[-1])
     )
-    yield f"{'layer':<10} {'KL bits':>8}  {''.join(fit(label(piece), width) + ' ' for piece in drawn.pieces)}"
+    yield f"{_('layer'):<10} {_('KL bits'):>8}  {''.join(fit(label(piece), width) + ' ' for piece in drawn.pieces)}"
     for name, row in zip(drawn.names, drawn.rows, strict=True):
         tokens = "".join(fit(label(cell.top[0].piece), width) + " " for cell in row)
         yield f"{name:<10} {row[-1].kl_bits:>8.3f}  {tokens}"
@@ -200,22 +200,33 @@ def _weights(answer: "Weights") -> Iterator[str]:
             f"{part_name(each.part):<12} {each.weights:>14,} {each.biases:>10,} {compact(each.size_bytes) + 'B':>9}  "
             f"{percent(share, 2):>7} {bar(share, 30)}"
         )
+    yield f"{_('total'):<12} {answer.total:>14,}  {''.join(weights_check(answer))}"
+    if histogram := answer.histogram:
+        largest = max(histogram.counts)
+        yield ""
+        yield histogram_facts(histogram)
+        bars = "".join(HEIGHTS[round(7 * count / largest)] for count in histogram.counts)
+        yield f"{histogram.low:>10.4f} {bars} {histogram.high:.4f}"
+
+
+def weights_check(answer: "Weights") -> tuple[str, str]:
+    """Whether the configuration gives the same total; whether the unembedding is tied, else empty."""
     check = (
         _("as computed from the configuration")
         if answer.total == answer.expected
         else _("but {expected:,} as computed from the configuration").format(expected=answer.expected)
     )
-    tied = _("; the unembedding shares the weights of the embedding") if answer.tied else ""
-    yield f"{_('total'):<12} {answer.total:>14,}  {check}{tied}"
-    if histogram := answer.histogram:
-        largest = max(histogram.counts)
-        yield ""
-        shape = " × ".join(map(str, histogram.shape))
-        yield _("{name} {shape}: mean {mean:.5f}, std {std:.5f}").format(
-            name=histogram.name, shape=shape, mean=histogram.mean, std=histogram.std
-        )
-        bars = "".join(HEIGHTS[round(7 * count / largest)] for count in histogram.counts)
-        yield f"{histogram.low:>10.4f} {bars} {histogram.high:.4f}"
+    return check, _("; the unembedding shares the weights of the embedding") if answer.tied else ""
+
+
+def histogram_facts(histogram: "Histogram") -> str:
+    """The weight of a histogram, its shape, mean and standard deviation."""
+    return _("{name} {shape}: mean {mean:.5f}, std {std:.5f}").format(
+        name=histogram.name,
+        shape=" × ".join(map(str, histogram.shape)),
+        mean=histogram.mean,
+        std=histogram.std,
+    )
 
 
 def _device(answer: "Devices") -> Iterator[str]:

@@ -25,7 +25,14 @@ def _key(key: str, call: str, name: str, tooltip: str, id: str, *, show: bool = 
 
 
 WALK = [
-    _key("escape", "walking.stop", "stop", "Cancel the loading of a model, or end a run", "walk.stop", display="esc"),
+    _key(
+        "escape",
+        "walking.stop",
+        "stop",
+        "End a run or the loading of a model; else back to the chart",
+        "walk.stop",
+        display="esc",
+    ),
     _key("space", "walking.step", "step", "Sample one token", "walk.step", show=True, display="space"),
     _key("g", "walking.generate", "run", "Generate, or pause", "walk.generate", show=True),
     _key("up,k", "lens.move(-1)", "pick", "Move to a likelier candidate", "walk.pick_up", show=True, display="↑↓"),

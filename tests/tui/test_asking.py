@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -81,6 +82,23 @@ async def test_before_there_is_a_candidate_a_key_asks_nothing(scripted: Make) ->
         assert pilot.app.runner.operations == before
         await pilot.pause()
         assert [notice.message for notice in pilot.app._notifications][-1] == "there is no candidate yet to ask about"
+
+
+async def test_a_lens_without_a_question_says_where_one_is_asked(real: Make, settle: Go, press: Go) -> None:
+    """Nothing changes there; `escape` is the way back to the chart, where the key then asks."""
+    async with real(PROMPT, TRAINED).run_test(size=(110, 30)) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        app.turn_to("logit")
+        for key in ("e", "E"):
+            await press(pilot, key)
+        (note,) = [note.message for note in app._notifications]
+        assert note == "this lens answers no question; choose a candidate on the chart (escape) to ask about it × 2"
+        assert asked(app) == CausalQuestion()
+        await press(pilot, "escape")
+        assert app.lens is app.candidates
+        await press(pilot, "escape", "down", "e")
+        assert asked(app) == CausalQuestion(app.frame.snapshot.chart.candidates[1].id)
 
 
 async def test_under_an_experiment_the_measure_and_the_order_of_the_tokens_change(
@@ -212,6 +230,23 @@ async def test_parts_are_divided_and_joined_again(real: Make, settle: Go, press:
         await press(pilot, "o")
         assert (found.answer.path, found.by_size) == ("", False)
         assert "the parts sum to" in panel_lines(found)[1]
+
+
+@pytest.mark.parametrize("width", [110, 120, 140])
+async def test_a_long_name_leaves_room_for_the_columns_after_it(
+    real: Make, settle: Go, press: Go, panel_lines: Lines, width: int
+) -> None:
+    """The log-probability has a part with a long name."""
+    async with real(PROMPT, TRAINED).run_test(size=(width, 32)) as pilot:
+        await settle(pilot)
+        found = await open_lens(pilot, settle)
+        await press(pilot, "e", "e")
+        lines = [line.rstrip() for line in panel_lines(found)]
+        head = next(line for line in lines if "value" in line)
+        assert head.endswith("mlp") == ("attention" in head)
+        rows = lines[lines.index(head) + 1 :]
+        assert all(re.search(r"[+-]\d+\.\d\d\d?$", row) for row in rows if row)
+        assert any("minus log" in line for line in lines)
 
 
 def test_the_question_is_as_long_as_the_border_and_a_token_far_down_has_its_rank() -> None:

@@ -6,6 +6,7 @@ from lens_pages import BYTES, DEEP, PROMPT, SIZES, Go, Lines, Make, answered, tu
 from core.loading.models import load_model
 from tui.drawing.text import label
 from tui.lenses.ladder import in_cell
+from tui.lenses.logit import axis
 
 
 async def test_the_logit_lens_shows_the_rank_of_what_came(
@@ -21,6 +22,12 @@ async def test_the_logit_lens_shows_the_rank_of_what_came(
             layer.target.rank for layer in found.answer.layers
         ]
         assert "k came next" in panel_lines(found)[0]
+
+
+def test_the_ends_of_an_axis_are_two_numbers() -> None:
+    assert axis(0.1, 6) == "0  0.1"
+    assert axis(2e-05, 6) == " 2e-05"
+    assert axis(2e-05, 8) == "0  2e-05"
 
 
 async def test_the_context_table_has_a_row_for_each_prefix(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 NUMBER = 9
 """Cells of a value."""
 WIDEST_NAME = 28
+SHORTEST_BAR = 4
 INNER = 8
 """Cells of the value of an attention or an MLP beside its block."""
 
@@ -119,8 +120,9 @@ class AttributionLens(ExperimentPage["Attribution"]):
         yield Text()
         parts = self._parts()
         names = [_part_name(part) for part in parts]
-        name = min(WIDEST_NAME, max(map(cell_len, names), default=0))
         inner = any(part.inner for part in parts) and width >= 60
+        room = width - NUMBER - 4 - (2 * INNER + 2) * inner - 2 * SHORTEST_BAR
+        name = min(WIDEST_NAME, room, max(map(cell_len, names), default=0))
         bar = max(3, min(40, (width - name - NUMBER - 4 - (2 * INNER + 2) * inner) // 2))
         scale = max((abs(part.value) for part in parts if not part.merged), default=0.0) or 1.0
         yield self._head(answer, name, bar, inner)
@@ -144,7 +146,7 @@ class AttributionLens(ExperimentPage["Attribution"]):
     def _head(self, answer: "Attribution", name: int, bar: int, inner: bool) -> Text:
         against, towards = fit(_("◂ against"), bar), fit(_("towards ▸").rjust(bar), bar)
         columns = f"{_('attention'):>{INNER + 2}}{'mlp':>{INNER}}" if inner else ""
-        axis = "─" if bar < 9 else "┬"
+        axis = " " if bar < 9 else "┬"
         return self.text(
             (
                 f"  {fit('', name)} {against if bar >= 9 else ' ' * bar}{axis}{towards if bar >= 9 else ' ' * bar}",

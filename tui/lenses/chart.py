@@ -386,4 +386,6 @@ def _why_empty(frame: Frame) -> str:
             if frame.activity == "idle"
             else _("waiting for the engine …")
         )
-    return _("no model · m chooses a model, d a device") if frame.activity == "idle" else _("loading torch …")
+    if frame.activity != "idle":
+        return _("loading torch …")
+    return "" if frame.model else _("no model · m chooses a model, d a device")  # a model that has just been loaded

@@ -26,6 +26,12 @@ LAST = 32
 """Positions of the map at most."""
 
 
+def axis(end: float, width: int) -> str:
+    """The ends of a bar from 0 to `end`; only the far one where they would touch."""
+    number = f"{end:g}"
+    return f"{'0' if len(number) + 2 <= width else ' '}{number:>{width - 1}}"
+
+
 class LogitLensPage(HeatMapPage["LogitLens"]):
     """One row for each sublayer; or the probability and rank of the target as plots; or a map of all positions."""
 
@@ -144,8 +150,7 @@ class LogitLensPage(HeatMapPage["LogitLens"]):
         most = max(layer.target.probability for layer in answer.layers)
         scale, decimals = scale_for(most), min(4, decimals_for(most))
         head = f"  {fit(_('after'), NAME)}{fit(_(' top tokens'), (more + 1) * (token + SHARE + 2))}"
-        axis = f"0{f'{scale:g}':>{bar - 1}}"
-        yield self.text((f"{head}{axis}{_('target p'):>{SHARE + 1}}{_('rank'):>{RANK - 1}}", "head"))
+        yield self.text((f"{head}{axis(scale, bar)}{_('target p'):>{SHARE + 1}}{_('rank'):>{RANK - 1}}", "head"))
         for number in self.visible_rows(
             len(answer.layers), min(self.cursor, len(answer.layers) - 1), max(3, height - 1)
         ):

@@ -7,6 +7,7 @@ from core.causal.question import CausalQuestion, End
 from core.errors import Action, UserError
 from core.language import _
 from tui.dialogs.corrupt import CorruptScreen, Piece
+from tui.lenses.base import ExportedPage
 from tui.lenses.chart import ChartLens
 from tui.walk.group import ActionGroup
 
@@ -18,13 +19,13 @@ class Asking(ActionGroup):
     """The question belongs to the session, where it is changed in the order of the keys."""
 
     def target(self) -> None:
-        """Ask about the candidate under the cursor; asked again, or under another lens, take the next measure."""
+        """Ask about the candidate under the cursor; asked again, or in an experiment's lens, take the next measure."""
         if self._answered():
             id = self._candidate()
             self.submit(lambda session: session.ask(_next_target(session, id)), interrupts=False)
 
     def against(self) -> None:
-        """Compare with the candidate under the cursor; under another lens, exchange the two tokens."""
+        """Compare with the candidate under the cursor; in an experiment's lens, exchange the two tokens."""
         if self._answered():
             id = self._candidate()
             self.submit(lambda session: session.ask(_next_against(session, id)), interrupts=False)
@@ -40,7 +41,16 @@ class Asking(ActionGroup):
         known = self.state.frame.snapshot is not None and self.state.frame.snapshot.chart is not None
         if not known:
             self.notices.inform(_("there is no candidate yet to ask about"))
+        elif self._candidate() is None and not self._answers():
+            wrong = _("this lens answers no question; choose a candidate on the chart ({key}) to ask about it")
+            self.notices.warn(UserError(wrong, key=Action("walk.stop")))
+            return False
         return known
+
+    def _answers(self) -> bool:
+        """Whether the lens is that of an experiment."""
+        lens = self.screen.lens
+        return isinstance(lens, ExportedPage) and lens.asked(CausalQuestion()) is not None
 
     def _candidate(self) -> int | None:
         """The id under the cursor of the chart; None where another lens has the keys."""

@@ -80,11 +80,13 @@ class Walking(ActionGroup):
             self.submit(lambda session: session.searches.search(plan))
 
     def stop(self) -> None:
-        """Cancel the loading of a model, or end a run."""
+        """Cancel the loading of a model, or end a run; where there is none, go from a lens back to the chart."""
         if self.state.frame.activity == "loading":
             self.state.runner.cancel_loading()
         elif self.state.frame.activity == "generating" or self.state.frame.waiting is not None:
             self.state.runner.pause()
+        elif self.screen.lens is not self.screen.candidates:
+            self._show("candidates")
 
     def draft(self) -> None:
         """Ask for a draft model and the proposals of a round, then generate with it; or pause."""

@@ -84,10 +84,10 @@ def _rows_ahead(matrix):
 def _multiply_part(matrix, columns, plain, x, group, first, last, out):
     """Rows `first` to `last` of a matrix times one vector; row n goes to the float32 number n at `out`."""
     groups, buffer = groups_of(columns), stack_floats()
-    upper, lower = x.first + GROUP * group, x.second + GROUP * group
+    first_plane, second_plane = x.first + GROUP * group, x.second + GROUP * group
     scales, sums, sums16 = x.scales + 4 * group, x.sums + 4 * group, x.sums16 + 8 * group
     if matrix.group == 0:
-        upper, groups = plain, columns
+        first_plane, groups = plain, columns
     rows_ahead = _rows_ahead(matrix)
     ahead = rows_ahead * matrix.stride
     for row in range(first, last, ROWS):
@@ -99,7 +99,8 @@ def _multiply_part(matrix, columns, plain, x, group, first, last, out):
         d = row_address(matrix, min(row + 3, last - 1))
         whole = row + ROWS <= last
         to = out + 4 * row if whole else buffer
-        call(matrix.multiply, (a, b, c, d, groups, upper, lower, scales, sums, sums16, ahead, to))
+        planes = first_plane, second_plane
+        call(matrix.multiply, (a, b, c, d, groups, *planes, scales, sums, sums16, ahead, to))
         if not whole:
             numbers, result = floats(buffer, ROWS), floats(out + 4 * row, last - row)
             for n in range(last - row):

@@ -77,8 +77,6 @@ class _Spread:
     def __call__(self, scales: Any, lanes: int, row: int) -> Callable[[int], Any]:
         """Gives the k-th vector: its lane n is number `(k · lanes + n) // repeat` of `scales`."""
         code, each = self.code, lanes // self.repeat
-        if code.instructions == VNNI:
-            return lambda k: code.spread(scales, k * each, lanes, self.repeat)
         code.store(scales, self.place, 64 * row)
         place = 64 * row
 

@@ -24,7 +24,7 @@ def unchanged(app: Terminal) -> bool:
     return termios.tcgetattr(app.slave) == app.before and b"\x1b" not in app.written
 
 
-def test_keys_act_at_once_and_lines_are_edited_by_the_terminal(terminal: Start) -> None:
+def test_keys_act_at_once_and_lines_are_edited(terminal: Start) -> None:
     app = terminal(*ENDLESS)
     app.until(b"entropy")
     app.press(b" ")
@@ -64,6 +64,34 @@ def test_an_answer_may_be_typed_before_it_is_asked_for(terminal: Start) -> None:
     app.until(b"position 8 of 8")
     assert app.ended() == 0
     assert unchanged(app)
+
+
+def test_escape_leaves_a_question_at_once(terminal: Start) -> None:
+    app = terminal("--plain", "oat milk", "--tokenizer", "bytes")
+    app.until(b"entropy")
+    app.press(b"s")
+    app.until(b"escape leaves:")
+    app.press(b"7\x1b")
+    app.until(b"7\r\nclosed")
+    app.press(b"\x10next")
+    app.until(b"a command:\r\nnext")
+    app.press(b"\x1b")
+    app.until(b"next\r\nclosed")
+    app.press(b"s\x04\x04")  # ctrl+d leaves a line, then ends the input
+    assert app.ended() == 0
+    assert app.written.count(b"closed") == 3
+    assert unchanged(app)
+
+
+def test_ctrl_c_leaves_a_screen_in_words(terminal: Start) -> None:
+    app = terminal("--plain", "oat milk", "--tokenizer", "bytes")
+    app.until(b"entropy")
+    app.press(b"x")
+    app.until(b"escape close")
+    app.press(b"\x03")
+    app.until(b"closed")
+    app.press(b"\x03")
+    assert app.ended() == 130
 
 
 def test_a_signal_restores_the_terminal_and_saves_the_walk(terminal: Start, tmp_path: Path) -> None:

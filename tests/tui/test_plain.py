@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 from plain_lines import drawn, said_by, spoken_labels  # noqa: F401  # a fixture of every test here
+from rich.segment import Segment
+from rich.text import Text
+from textual.strip import Strip
 
 from core.language import _
 from core.loading.choice import ModelChoice
@@ -14,11 +17,14 @@ from core.sampling.sampler import Sampler
 from core.walk.session import Session
 from tui import lenses as pages
 from tui.drawing import text
+from tui.drawing.picture import svg
+from tui.drawing.spoken import restored, spoken
 from tui.plain import words
 from tui.plain.keyboard import key_of_line
 from tui.plain.spoken_app import SpokenWalk
 from tui.runner import Frame
 from tui.settings import Settings
+from tui.sharing.view import lines_of
 
 TRAINED = ModelChoice(name="model5-trained", device="cpu")
 PROMPT = "I prefer oat milk in"
@@ -196,6 +202,26 @@ def test_the_row_under_the_cursor_is_read_in_full_with_the_names_of_its_numbers(
     assert any(re.match(r"position 1, token .*, integrated [+-]", line) for line in lines)
 
 
+def test_tab_reaches_each_list_of_a_screen(walked: Walked) -> None:
+    lines = walked("x", "enter", "s", "tab", "tab", "down", "tab")
+    sweep = [line for line in lines if re.match(r"\d+  zero head .* [+-]\d", line)]
+    assert [line for line in lines if line.startswith("at ")] == [
+        "at zero head 0.0",
+        *(f"at {each}" for each in sweep[:2]),
+    ]
+    assert lines[-1] == "the patch to add: kind zero, part head, block 0, head 0; at kind"
+
+
+def test_only_keys_that_act_are_named(walked: Walked) -> None:
+    assert "keys: escape close, n new, e earlier" in walked("t", "escape")
+
+
+def test_nothing_is_loaded_to_compare_before_it_is_chosen(walked: Walked) -> None:
+    lines = walked("c", "escape")
+    assert "m chooses model B" in lines
+    assert "loading B ..." not in lines
+
+
 def test_what_does_nothing_is_said_in_one_line(walked: Walked) -> None:
     assert walked("teach")[-1] == "'teach' does nothing here; ? lists keys and commands"
     assert walked("\x1b]0;title\x07")[-1] == "'\\x1b]0;title\\x07' does nothing here; ? lists keys and commands"
@@ -218,6 +244,29 @@ def test_an_experiment_without_its_question_says_what_is_missing(walked: Walked)
     assert drawn(lines) == set()
 
 
+SIGNS = "→ ✓ · × ≤ 🙂  ‹"
+"""Signs that the app draws too, in the text of a model."""
+
+
+def test_signs_in_the_text_of_a_model_stay_what_they_are(walked: Walked) -> None:
+    lines = walked("flow", "text", "branches", "N", f"a {SIGNS}", prompt=f"a {SIGNS}")
+    assert f"text  characters {len(SIGNS) + 2}  a {SIGNS}" in lines
+    assert f"a {SIGNS}" in lines
+
+
+@pytest.mark.parametrize("sign", SIGNS.split())
+def test_a_sign_of_a_token_is_no_sign_of_the_app(sign: str) -> None:
+    assert spoken(sign) != sign
+    assert restored(spoken(text.label(sign.encode()))) == sign
+    assert restored(spoken(text.run_text([f" {sign}   {sign}".encode()]))) == f'" {sign}   {sign}"'
+
+
+def test_what_leaves_the_app_has_no_private_character() -> None:
+    token = text.label("→".encode())
+    assert lines_of([Strip([Segment(token)])])[1] == ((("→", 0),),)
+    assert "→" in svg([Text(token)], 10, (0, 0, 0), (255, 255, 255))
+
+
 def test_hostile_text_is_escaped(walked: Walked) -> None:
     lines = walked(
         "prompt", "text", "tokens", prompt="a\x1b]52;c;aGk=\x07\u202eb", choice=ModelChoice(tokenizer="bytes")
@@ -234,12 +283,13 @@ def test_hostile_text_is_escaped(walked: Walked) -> None:
         (b"\n", "\\n"),
         (b"", '""'),
         (b"  ", '"  "'),
+        (b"    ", '"    "'),
         (b"\xd0", "\\xd0"),
         (b".\n", ".\\n"),
     ],
 )
 def test_blanks_of_a_token_can_be_heard(piece: bytes, said: str) -> None:
-    assert text.label(piece) == said
+    assert restored(spoken(text.label(piece))) == said
 
 
 @pytest.mark.parametrize(

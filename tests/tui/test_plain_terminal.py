@@ -8,7 +8,9 @@ import termios
 from collections.abc import Callable
 from pathlib import Path
 
-from terminals import Terminal
+import forked_python
+from forked_python import ForkedPython
+from terminals import PATIENCE, Terminal
 
 from core.sessions.reader import read_record
 
@@ -22,7 +24,7 @@ def unchanged(app: Terminal) -> bool:
     return termios.tcgetattr(app.slave) == app.before and b"\x1b" not in app.written
 
 
-def test_keys_act_at_once_and_lines_are_edited_by_the_terminal(terminal: Start) -> None:
+def test_keys_act_at_once_and_lines_are_edited(terminal: Start) -> None:
     app = terminal(*ENDLESS)
     app.until(b"entropy")
     app.press(b" ")
@@ -64,6 +66,34 @@ def test_an_answer_may_be_typed_before_it_is_asked_for(terminal: Start) -> None:
     assert unchanged(app)
 
 
+def test_escape_leaves_a_question_at_once(terminal: Start) -> None:
+    app = terminal("--plain", "oat milk", "--tokenizer", "bytes")
+    app.until(b"entropy")
+    app.press(b"s")
+    app.until(b"escape leaves:")
+    app.press(b"7\x1b")
+    app.until(b"7\r\nclosed")
+    app.press(b"\x10next")
+    app.until(b"a command:\r\nnext")
+    app.press(b"\x1b")
+    app.until(b"next\r\nclosed")
+    app.press(b"s\x04\x04")  # ctrl+d leaves a line, then ends the input
+    assert app.ended() == 0
+    assert app.written.count(b"closed") == 3
+    assert unchanged(app)
+
+
+def test_ctrl_c_leaves_a_screen_in_words(terminal: Start) -> None:
+    app = terminal("--plain", "oat milk", "--tokenizer", "bytes")
+    app.until(b"entropy")
+    app.press(b"x")
+    app.until(b"escape close")
+    app.press(b"\x03")
+    app.until(b"closed")
+    app.press(b"\x03")
+    assert app.ended() == 130
+
+
 def test_a_signal_restores_the_terminal_and_saves_the_walk(terminal: Start, tmp_path: Path) -> None:
     app = terminal(*ENDLESS)
     app.until(b"entropy")
@@ -103,12 +133,9 @@ def test_a_mistake_ends_as_that_of_another_command(run_here: Here) -> None:
 def test_a_pipe_gives_lines_and_the_setting_is_enough(tmp_path: Path) -> None:
     (tmp_path / "tokenwalk").mkdir()
     (tmp_path / "tokenwalk" / "config.toml").write_text('plain = true\n[keys]\n"walk.step" = "Z"\n')
-    done = subprocess.run(
-        [sys.executable, "-c", "from tui.start import main; main()", "oat", "--tokenizer", "bytes"],
-        input=b"Z\n\nnext\ntext",
-        capture_output=True,
-        timeout=60,
-        check=False,
+    done = forked_python.run(
+        [sys.executable, "-m", "tui", "oat", "--tokenizer", "bytes"],
+        b"Z\n\nnext\ntext",
         env={**os.environ, "XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)},
     )
     lines = done.stdout.decode().splitlines()
@@ -119,6 +146,13 @@ def test_a_pipe_gives_lines_and_the_setting_is_enough(tmp_path: Path) -> None:
 
 
 def test_a_closed_pipe_ends_it_without_a_word() -> None:
-    script = 'set -o pipefail; printf "g\\n" | "$0" -c "from tui.start import main; main()" --plain oat | head -1'
-    closed = subprocess.run(["bash", "-c", script, sys.executable], capture_output=True, timeout=60, check=False)
-    assert (closed.returncode, closed.stderr) == (141, b"")
+    command = [sys.executable, "-m", "tui", "--plain", "oat"]
+    with ForkedPython(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin and process.stdout and process.stderr
+        process.stdin.write(b"g\n")
+        process.stdin.close()
+        process.stdout.readline()
+        process.stdout.close()
+        error = process.stderr.read()
+        assert process.wait(PATIENCE) == 128 + signal.SIGPIPE
+    assert error == b""

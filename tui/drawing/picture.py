@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
+from tui.drawing.spoken import restored
+
 Rgb = tuple[int, int, int]
 FRAME = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
 <style>
@@ -41,4 +43,4 @@ def svg(lines: Sequence[Text], width: int, ink: Rgb, ground: Rgb) -> str:
         console.print(line, overflow="ignore", no_wrap=True, crop=True, highlight=False)
     theme = TerminalTheme(ground, ink, [ColorTriplet(0, 0, 0)] * 8)
     page = FRAME.replace("GROUND", "#{:02x}{:02x}{:02x}".format(*ground))
-    return console.export_svg(title="", theme=theme, code_format=page, unique_id="t")
+    return restored(console.export_svg(title="", theme=theme, code_format=page, unique_id="t"))

@@ -1,4 +1,8 @@
-"""Says a line that was made to be looked at: without boxes and bars, and with words in the place of signs."""
+"""Says a line that was made to be looked at: without boxes and bars, and with words in the place of signs.
+
+Only signs that the app draws become words. Text of a model is `kept`: its signs go through `spoken` as characters of a
+private plane, and are `restored` where the line is printed.
+"""
 
 import re
 import unicodedata
@@ -62,6 +66,11 @@ SIGNS = {
 """Signs of the app, and what is said for each."""
 
 
+BLANKS = re.compile(" {2,}")
+PRIVATE = re.compile("[\U000f0000-\U0010ffff]")
+"""The planes 15 and 16, in the place of the characters of the planes 1 and 0."""
+
+
 def is_plain(character: str) -> bool:
     """Whether a character is a letter, a digit, a sign of money or of a keyboard."""
     category = unicodedata.category(character)
@@ -77,10 +86,27 @@ def spoken(line: str) -> str:
     return re.sub(r"(?<=\S) {2,}", "  ", "".join(map(_said, words))).strip()
 
 
+def kept(text: str) -> str:
+    """Text of a model for a line that becomes `spoken`, which leaves it as it is."""
+    hidden = "".join(each if is_plain(each) and each not in SIGNS else _hidden(each) for each in text)
+    return BLANKS.sub(lambda found: "".join(map(_hidden, found.group())), hidden)
+
+
+def restored(line: str) -> str:
+    """A line whose text of a model is as it was before `kept`."""
+    return PRIVATE.sub(lambda found: chr((ord(found.group()) - 0xF0000 + 0x10000) % 0x20000), line)
+
+
+def _hidden(character: str) -> str:
+    """The private character for one of the planes 0 and 1, where all signs are."""
+    code = ord(character)
+    return chr(0xF0000 + (code + 0x10000) % 0x20000) if code < 0x20000 else character
+
+
 def _said(character: str) -> str:
     if (sign := SIGNS.get(character)) is not None:
         words = sign.strip()
         return sign.replace(words, _(words)) if words else sign
-    if is_plain(character) or unicodedata.category(character)[0] == "P":
+    if is_plain(character) or unicodedata.category(character)[0] == "P" or PRIVATE.match(character):
         return character
     return f" {unicodedata.name(character, '').lower()} "

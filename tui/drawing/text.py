@@ -14,7 +14,7 @@ from rich.cells import cell_len, chop_cells
 
 from core.sampling.bounds import Bounded, Bounds, high
 from core.tokenizers.tokenizer import Decoder, piece_text
-from tui.drawing.spoken import DRAWN
+from tui.drawing.spoken import DRAWN, kept
 
 _SYMBOLS = {"\n": "↵", "\r": "␍", "\t": "⇥", " ": "·"}
 _WIDTH_CHANGERS = {0x20E3, *range(0x1F3FB, 0x1F400), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)}
@@ -63,7 +63,8 @@ def speak() -> None:
 def _aloud(text: str) -> str:
     named = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
     shown = "".join(named.get(each) or (_escaped if DRAWN.match(each) else _safe)(each) for each in text)
-    return shown if shown and shown == shown.strip() and "  " not in shown else f'"{shown}"'
+    quoted = not shown or shown != shown.strip() or "  " in shown
+    return f'"{kept(shown)}"' if quoted else kept(shown)
 
 
 @lru_cache(maxsize=65536)
@@ -83,6 +84,8 @@ def run_text(pieces: Iterable[bytes]) -> str:
     """Consecutive tokens as one line of text; a blank text is shown by symbols."""
     decoder = Decoder()
     text = "".join(map(decoder.feed, pieces)) + decoder.finish()
+    if _spoken:
+        return label(text.encode())
     shown = prose(text).replace("\n", _SYMBOLS["\n"])
     return shown if shown.strip() else label(text.encode())
 
@@ -90,6 +93,11 @@ def run_text(pieces: Iterable[bytes]) -> str:
 def one_line(text: str) -> str:
     """Any text as one line without control characters, for messages and titles."""
     return "".join(_safe(c) if c != "\n" else " " for c in text)
+
+
+def verbatim(text: str) -> str:
+    """Text of a model or a person as one line, whose signs are not taken for those of the app where it is read."""
+    return kept(one_line(text)) if _spoken else one_line(text)
 
 
 def fit(text: str, width: int) -> str:

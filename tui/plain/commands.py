@@ -1,10 +1,12 @@
 """What a key or a word does in plain lines. Most keys are those of the app, and are given to it."""
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from textual.actions import parse
 from textual.binding import Binding
 from textual.keys import KEY_ALIASES, Keys
+from textual.screen import Screen
 
 from core.errors import Action, UserError
 from core.language import _
@@ -29,6 +31,8 @@ PANELS = {
 }
 """What is read by F1 to F5, by its name, or one after the other by tab."""
 READ, LESSON = "f6", "f7"
+TABS = ("tab", "shift+tab")
+"""Keys that go from panel to panel, and on another screen from one of its lists to the next."""
 NAMES = {"escape": "escape", "pagedown": "page down", "pageup": "page up"}
 """Keys whose name is not their sign."""
 ARROWS = ("enter", "up", "down", "left", "right", "home", "end", "tab")
@@ -57,9 +61,11 @@ class Commands:
     async def take(self, name: str) -> None:
         """Act on a key, or on a word: a panel, a lens, or the id of a key. Raises `UserError` for another."""
         if name in ("ctrl+p", "colon"):
-            if line := await self._desk.ask(_("a command")):
-                await self.take(line.strip())
-        elif name in self._own:
+            if line := (await self._desk.ask(_("a command")) or "").strip():
+                await self.take(line)
+            else:
+                self._desk.say(_("closed"))
+        elif name in self._own and not (name in TABS and self._app.screen is not self._app.walk):
             self._own[name]()
         elif name in ("question_mark", "app.help") or self.id_of(name) == "app.help":
             self._desk.say_all(map(spoken, self.help()))
@@ -160,11 +166,13 @@ class Commands:
         return _("1 to 9") if self._keys[id] == ["1"] else _(" or ").join(map(said, self._keys[id]))
 
 
-def screen_keys(screen: object) -> Iterator[tuple[list[str], str]]:
-    """The keys of a screen, and what each does in a word."""
-    for binding in type(screen).BINDINGS:  # type: ignore[attr-defined]
+def screen_keys(screen: Screen[Any]) -> Iterator[tuple[list[str], str]]:
+    """The keys of a screen that act at present, and what each does in a word."""
+    for binding in type(screen).BINDINGS:
         if isinstance(binding, Binding) and binding.description:
-            yield binding.key.split(","), _(binding.description)
+            _unused, action, parameters = parse(binding.action)
+            if screen.check_action(action, parameters):
+                yield binding.key.split(","), _(binding.description)
 
 
 def said(key: str) -> str:

@@ -15,10 +15,12 @@ from textual.pilot import Pilot
 from core.errors import UserError
 from core.language import _
 from tui.course.keys import event
+from tui.drawing.spoken import restored
 from tui.drawing.text import one_line
 from tui.plain.commands import Commands
 from tui.plain.dialogs import Question, question
 from tui.plain.keyboard import Key, Keyboard, Line, key_of_line
+from tui.plain.line_editor import LineEditor
 from tui.plain.screens import Reader
 from tui.plain.spoken_app import SIZE, Spoken
 from tui.runner import Frame
@@ -48,8 +50,7 @@ class Desk:
         """The lines before, of a text of several."""
         self._asking = False
         """Whether a line is asked for that belongs to no dialog."""
-        self._typed_ahead = ""
-        """The beginning of a line that was typed as keys, before the terminal took lines."""
+        self._editor = LineEditor(keyboard.echo)
         self._said_at, self._said = time.monotonic(), 0
         self._remark = ""
         self._code: int | None = None
@@ -59,7 +60,7 @@ class Desk:
     def say(self, line: str) -> None:
         """Print a line."""
         self._said_at, self._said = time.monotonic(), self._said + 1
-        self._print(one_line(line))
+        self._editor.interrupted(lambda: self._print(one_line(restored(line))))
 
     def say_all(self, lines: Iterable[str]) -> None:
         """Print lines."""
@@ -90,7 +91,9 @@ class Desk:
         """ctrl+c: stop what goes on, or leave a question; where nothing does, end."""
         if self._question is not None or self._asking:
             self._commands.appendleft(Line(None))
-        elif self._rests and self.app.screen is self.app.walk:
+        elif self.app.screen is not self.app.walk:
+            self._commands.appendleft(Key("escape"))
+        elif self._rests:
             self.end(130)
         else:
             self.press("escape")
@@ -128,32 +131,17 @@ class Desk:
         self.app.exit(return_code=self._code or 0)
 
     async def _act(self, command: Key | Line) -> None:
+        self._said_at = time.monotonic()
         try:
             if self._question:
-                if line := self._line(command):
+                if line := self._editor.take(command):
                     await self._answer(self._question, line.text)
+            elif command == Key("ctrl+d"):
+                self.end()
             else:
                 await self._actions.take(command.name if isinstance(command, Key) else key_of_line(command.text or ""))
         except UserError as error:
             self.say(self.app.spell(error))
-
-    def _line(self, command: Key | Line) -> Line | None:
-        """The line that is complete with `command`; None where it is a key that was typed ahead, and more follow."""
-        match command:
-            case Line(None) | Key("escape"):
-                line = Line(None)
-            case Line(str(text)):
-                line = Line(self._typed_ahead + text)
-            case Key("enter"):
-                line = Line(self._typed_ahead)
-            case Key("backspace"):
-                self._typed_ahead = self._typed_ahead[:-1]
-                return None
-            case Key(character=character):
-                self._typed_ahead += character
-                return None
-        self._typed_ahead = ""
-        return line
 
     async def _answer(self, asked: Question, text: str | None) -> None:
         """Take a line of a text; one that ends with a backslash goes on in the next line."""
@@ -190,7 +178,11 @@ class Desk:
                 await self._act(self._commands.popleft())
 
     def _interrupts(self, command: Key | Line) -> bool:
-        if self._question or self.app.state.frame.activity == "idle":
+        if self._question:
+            return False
+        if self.app.screen is not self.app.walk:
+            return command == Key("escape")
+        if self.app.state.frame.activity == "idle":
             return False
         key = command.name if isinstance(command, Key) else key_of_line(command.text or "")
         return self._actions.id_of(key) in INTERRUPTING
@@ -212,10 +204,9 @@ class Desk:
         `said` is how many lines were said before the command.
         """
         await self.rest()
-        if self._text or self._typed_ahead or self._code is not None:
+        if self._text or self._editor.text or self._code is not None:
             return
         before, self._question = self._question, question(self.app)
-        self._keyboard.write_lines(self._question is not None)  # before it is said that one may be written
         self.say_all(self._reader.changes(quiet=self._said == said))
         if self._question:
             again = before is not None and before.screen is self._question.screen
@@ -230,13 +221,13 @@ class Desk:
 
     async def ask(self, words: str) -> str | None:
         """Ask for a line that belongs to no dialog of the app; None where there is none."""
-        self._keyboard.write_lines(True)
         self.say(f"{words}:")
         self._asking, line = True, None
         while line is None and (self._commands or not self._keyboard.ended):
             if self._commands:
-                line = self._line(self._commands.popleft())
+                line = self._editor.take(self._commands.popleft())
             else:
                 await asyncio.sleep(LOOK)
+                self._commands.extend(self._keyboard.tick())
         self._asking = False
         return line.text if line else None

@@ -4,6 +4,7 @@ import os
 import sys
 from codecs import getincrementaldecoder
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -48,8 +49,8 @@ class Keyboard(Protocol):
     def end(self) -> None:
         """Set the terminal as it was before."""
 
-    def write_lines(self, lines: bool) -> None:
-        """Let a line be written next, or again single keys be pressed."""
+    def echo(self, text: str) -> None:
+        """Show what is typed, where the terminal does not do so itself."""
 
     def feed(self, data: bytes) -> Iterable[Key | Line]:
         """What has come; no bytes are the end of the input."""
@@ -59,7 +60,7 @@ class Keyboard(Protocol):
 
 
 class SingleKeys:
-    """A terminal whose keys act at once; lines are edited by the terminal itself."""
+    """A terminal whose keys act at once."""
 
     def __init__(self, fileno: int) -> None:
         import termios  # noqa: PLC0415  # it does not exist on Windows
@@ -67,36 +68,25 @@ class SingleKeys:
         self._termios, self.fileno, self.ended, self.at_once = termios, fileno, False, True
         self._parser, self._decode = InputParser(), getincrementaldecoder("utf-8")("replace").decode
         self._before = termios.tcgetattr(fileno)
-        self._lines, self._rest = False, b""
+        self._terminal = os.open(os.ttyname(fileno), os.O_WRONLY | os.O_NOCTTY)
+        """Standard output may be a file."""
 
     def begin(self) -> None:
-        self._set(single=not self._lines)
-
-    def end(self) -> None:
-        self._set(single=False)
-
-    def write_lines(self, lines: bool) -> None:
-        if lines != self._lines:
-            self._lines, self._rest = lines, b""
-            self.begin()
-
-    def _set(self, *, single: bool) -> None:
-        """Keys without echo, one by one; or lines, as the terminal was before."""
         mode = [*self._before]
-        if single:
-            mode[0] &= ~self._termios.ICRNL  # enter is no ctrl+j
-            mode[3] &= ~(self._termios.ICANON | self._termios.ECHO | self._termios.IEXTEN)
+        mode[0] &= ~self._termios.ICRNL  # enter is no ctrl+j
+        mode[3] &= ~(self._termios.ICANON | self._termios.ECHO | self._termios.IEXTEN)
         self._termios.tcsetattr(self.fileno, self._termios.TCSADRAIN, mode)
 
+    def end(self) -> None:
+        self._termios.tcsetattr(self.fileno, self._termios.TCSADRAIN, self._before)
+
+    def echo(self, text: str) -> None:
+        with suppress(OSError):  # a terminal that is gone
+            os.write(self._terminal, text.encode("utf-8", "replace"))
+
     def feed(self, data: bytes) -> Iterable[Key | Line]:
-        """Keys, or lines; pasted text is no key, and ctrl+d leaves a line, or ends the input."""
-        if self._lines:
-            if not data:
-                return [Line(None)]
-            data = data.replace(b"\r", b"\n")  # enter that was pressed before the terminal took lines
-            *lines, self._rest = (self._rest + data).split(b"\n")
-            return [Line(line.decode("utf-8", "replace")) for line in lines]
-        self.ended = not data or data == b"\x04"
+        """Keys; pasted text is none."""
+        self.ended = not data
         return _keys(self._parser.feed(self._decode(data)))
 
     def tick(self) -> Iterable[Key | Line]:
@@ -116,8 +106,8 @@ class Lines:
     def end(self) -> None:
         """Nothing was changed."""
 
-    def write_lines(self, lines: bool) -> None:
-        """Only lines are written."""
+    def echo(self, text: str) -> None:
+        """The terminal echoes its lines itself, and a pipe has nobody who types."""
 
     def feed(self, data: bytes) -> Iterable[Key | Line]:
         """The lines that have come; the last one may have no end."""

@@ -12,7 +12,7 @@ from tui import lenses as pages
 from tui.drawing.parts import part_name
 from tui.drawing.question import why
 from tui.drawing.spoken import spoken
-from tui.drawing.text import compact, label, one_line, percent
+from tui.drawing.text import compact, label, one_line, percent, verbatim
 from tui.lenses.base import Lens, LensPage
 from tui.lenses.base.experiment import ExperimentPage
 from tui.lenses.contrast import ContrastLens
@@ -175,7 +175,7 @@ def _flow_lines(answer: "Flow") -> Iterator[str]:
             shape,
             "" if stage.norm is None else _("norm {norm:.3f}").format(norm=stage.norm),
             "" if stage.stream is None else _("residual stream {norm:.3f}").format(norm=stage.stream),
-            one_line(stage.text) or ", ".join(pairs) or _("values {values} …").format(values=" ".join(values[:4])),
+            verbatim(stage.text) or ", ".join(pairs) or _("values {values} …").format(values=" ".join(values[:4])),
         ]
         yield "  ".join(filter(None, parts))
 

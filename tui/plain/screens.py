@@ -238,18 +238,19 @@ def _samplers(screen: SamplersScreen) -> Iterator[str]:
 
 def _patches(screen: PatchScreen) -> Iterator[str]:
     form = screen.form
+    listed = screen.focused if isinstance(screen.focused, OptionList) else None
     if form.config is not None:
         fields = form.fields()
-        chosen = fields[form.field]
-        yield _("the patch to add: {fields}; at {field}").format(
-            fields=", ".join(f"{_(name)} {form.value(name)}" for name in fields), field=_(chosen)
+        line = _("the patch to add: {fields}").format(
+            fields=", ".join(f"{_(name)} {form.value(name)}" for name in fields)
         )
+        yield line if listed else line + _("; at {field}").format(field=_(fields[form.field]))
     yield _("patches that act:")
     yield from entries_of(screen.acting)
     yield from texts_of(screen)
     yield from entries_of(screen.effects)
-    if isinstance(screen.focused, OptionList) and screen.focused.highlighted_option:
-        yield _("at {entry}").format(entry=entry_of(screen.focused.highlighted_option))
+    if listed and listed.highlighted_option:
+        yield _("at {entry}").format(entry=entry_of(listed.highlighted_option))
 
 
 def _steering(app: Spoken, screen: SteeringScreen) -> Iterator[str]:

@@ -18,7 +18,7 @@ from tui.drawing.patches import patch_name
 from tui.drawing.question import why
 from tui.drawing.sampler import sampler_text
 from tui.drawing.spoken import spoken
-from tui.drawing.text import decimals_for, label, one_line, percent, printed
+from tui.drawing.text import decimals_for, label, one_line, percent, printed, verbatim
 from tui.reports.compare import divergence_lines as compared_lines
 from tui.reports.training import clock
 from tui.runner import Frame
@@ -205,7 +205,7 @@ def forest_lines(forest: Forest) -> Iterator[str]:
     for number, branch in enumerate(forest.rows, start=forest.first + 1):
         parts = [
             _("{number}  depth {depth}").format(number=number, depth=branch.depth),
-            one_line(branch.name),
+            verbatim(branch.name),
             " ".join(map(label, branch.pieces)),
             ngettext("{count:,} token", "{count:,} tokens", branch.length).format(count=branch.length),
             "" if branch.probability is None else share(branch.probability),

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from core.sampling.values import Candidate
-from tui.drawing.text import decimals_for, fit, label, one_line, percent
+from tui.drawing.text import decimals_for, fit, label, one_line, percent, verbatim
 
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 """Blocks that fill 0 to 8 eighths of a cell from the left."""
@@ -17,7 +17,7 @@ def cell(column: str, value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4f}" if column.endswith(UNSIGNED) else f"{value:+.4f}"
     if isinstance(value, str):
-        return label(value.encode("utf-8", "surrogateescape")) if column.endswith("token") else one_line(value)
+        return label(value.encode("utf-8", "surrogateescape")) if column.endswith("token") else verbatim(value)
     return "" if value is None else str(value)
 
 

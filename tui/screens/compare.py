@@ -51,7 +51,8 @@ class ComparePage(LensPage[OtherSide]):
         return self._make_question()
 
     def waiting_text(self) -> str:
-        return _("loading B …") if self.frame.question is self._question else _("m chooses model B")
+        asked = self._question is not None and self.frame.question is self._question
+        return _("loading B …") if asked else _("m chooses model B")
 
     def lines(self, answer: OtherSide, width: int, height: int) -> Iterator[Text]:
         snapshot, model = self.frame.snapshot, self.frame.model

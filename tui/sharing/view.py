@@ -9,6 +9,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
+from tui.drawing.spoken import restored
 from tui.drawing.text import one_line
 
 LINES = 200
@@ -48,7 +49,7 @@ def lines_of(strips: Sequence[Strip]) -> tuple[tuple[StyleNumbers, ...], tuple[L
             known[style] = numbers.setdefault(_style(style or Style.null()), len(numbers))
         return known[style]
 
-    lines = tuple(tuple((text, number(style)) for text, style, _ in strip) for strip in strips[:LINES])
+    lines = tuple(tuple((restored(text), number(style)) for text, style, _ in strip) for strip in strips[:LINES])
     return tuple(numbers), lines
 
 

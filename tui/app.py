@@ -2,16 +2,15 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.text import Text
 from textual import events
-from textual.app import App, SystemCommand
+from textual.app import App
 from textual.binding import Binding
-from textual.command import CommandPalette
 from textual.events import AppBlur
 from textual.filter import LineFilter
 from textual.message import Message
@@ -25,7 +24,7 @@ from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
 from core.sessions import storage
 from core.walk.values import PromptForm
-from tui import lenses, palette, terminal, themes
+from tui import lenses, terminal, themes
 from tui.autosave import Autosave
 from tui.dialogs.choose import Entry
 from tui.drawing.scroll_bar import ThinScrollBar
@@ -34,8 +33,8 @@ from tui.input_order import InputOrder
 from tui.keys import WALK, action, key_names
 from tui.lenses.base import Lens
 from tui.notices import Notices
-from tui.palette import ALSO, PaletteCommands
 from tui.runner import Frame, Operation, Runner
+from tui.screens.palette import ALSO, Command, Palette
 from tui.settings import Settings
 from tui.sharing.server import Server
 from tui.stylesheet import KeptStylesheet
@@ -67,7 +66,6 @@ class TokenwalkApp(App[None]):
     TITLE = "tokenwalk"
     CSS_PATH = Path(__file__).with_name("app.tcss")
     ENABLE_COMMAND_PALETTE = True
-    COMMANDS = {PaletteCommands}
     BINDINGS = [
         Binding(
             "ctrl+z",
@@ -329,29 +327,46 @@ class TokenwalkApp(App[None]):
 
     # Command palette -------------------------------------------------------------------------------------------------
 
-    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+    def commands(self) -> Iterator[Command]:
+        """Every action and every lens by name."""
         for binding in WALK:
             if not (binding.id or "").startswith("walk.take_") or binding.id == "walk.take_back":
-                key = _("key {key}").format(key=key_names(binding, self.settings.keys))
-                help = " · ".join(filter(None, (key, _(ALSO.get(binding.id or "", "")))))
-                yield SystemCommand(_(binding.tooltip), help, partial(self._run_later, binding.action))
+                yield self._command(binding, _(ALSO.get(binding.id or "", "")))
+        keys = self.walk.lens_names()
         for lens in lenses.found()[1:]:
-            look = action(f"lens.look({lens.NAME!r})")
-            title, help = f"{_(lens.TITLE)} · {_(lens.DESCRIPTION)}", " · ".join((_("lens"), _(lens.ALSO)))
-            yield SystemCommand(title, help, partial(self._run_later, look))
-        yield SystemCommand(_("Theme"), _("Choose the colors"), self.action_change_theme)
+            title, run = f"{_(lens.TITLE)} · {_(lens.DESCRIPTION)}", action(f"lens.look({lens.NAME!r})")
+            also = " · ".join((_("lens"), _(lens.ALSO)))
+            yield Command(title, partial(self._run_later, run), keys.get(lens.NAME, ""), also)
+        yield self._theme_command()
         told = _("--lang {names} at the start; language in config.toml keeps it").format(names="|".join(languages()))
-        yield SystemCommand(f"{_('Language')} · English · Tiếng Việt", told, partial(self.notices.inform, told))
+        inform = self.notices.inform
+        yield Command(f"{_('Language')} · English · Tiếng Việt", partial(inform, told), also=told)
         told = _("--share at the start; tokenwalk follow ADDRESS looks on, tokenwalk serve shows it in a browser")
-        yield SystemCommand(_("Share the walk"), told, partial(self.notices.inform, told))
-        yield SystemCommand(_("Save a picture"), _("Write the screen as an SVG file"), self.walk.sessions.picture)
+        yield Command(_("Share the walk"), partial(inform, told), also=told)
+        yield Command(_("Save a picture"), self.walk.sessions.picture, also=_("Write the screen as an SVG file"))
+
+    def _command(self, binding: Binding, also: str = "") -> Command:
+        run = partial(self._run_later, binding.action)
+        return Command(_(binding.tooltip), run, key_names(binding, self.settings.keys), also)
+
+    def _theme_command(self) -> Command:
+        return Command(_("Theme"), self.action_change_theme, also=_("Choose the colors"))
 
     def action_command_palette(self) -> None:
-        if not isinstance(self.screen, CommandPalette):
-            self.push_screen(palette.commands())
+        self._choose(_("commands"), tuple(self.commands()), _("Search for commands…"))
 
     def search_themes(self) -> None:
-        self.push_screen(palette.themes())
+        names = sorted(self.available_themes, key=lambda name: (not name.startswith("tokenwalk"), name))
+        themes = [Command(name, partial(setattr, self, "theme", name)) for name in names]
+        self._choose(_("themes"), themes, _("Search for themes…"), present=str(names.index(self.theme)))
+
+    def _choose(self, title: str, commands: Sequence[Command], placeholder: str, present: str = "") -> None:
+        def run(number: str | None) -> None:
+            if number is not None:
+                commands[int(number)].run()
+
+        if not isinstance(self.screen, Palette):
+            self.push_screen(Palette(title, commands, placeholder, present), run)
 
     def _run_later(self, action: str) -> None:
         """Act on the walk screen after the palette has closed, also where its key does not act now."""

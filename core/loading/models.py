@@ -137,9 +137,9 @@ def _from_files(choice: ModelChoice, device: torch.device, report: Report | None
         )
     if dtype_name == devices.STORED and device.type != "cpu":  # no kernels of GPUs compute GGUF's blocks here
         dtype_name = devices.dtype_name(devices.half(device))
-    packing = dtype_name if dtype_name in devices.PACKED else None
+    packing = dtype_name if dtype_name in (*devices.PACKED, weights.FLOAT32) else None
     smaller = filled(_("choose a smaller model, or a {dtype} of fewer bits"), {"dtype": Option("dtype")})
-    needed = described_bytes(description, dtype_name)
+    needed = described_bytes(description, dtype_name, on_cpu=device.type == "cpu")
     cards = cards_for(choice.name, needed, device, choice.device, smaller)
     bits = 8 * needed / description.config.parameter_count()
     place = partial(placement.place, room=cards, bits=bits) if cards else None

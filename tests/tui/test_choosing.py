@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from textual.command import CommandPalette
 from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
 
@@ -15,6 +14,7 @@ from tui.app import TokenwalkApp
 from tui.dialogs.models import ModelsScreen
 from tui.keys import GROUPS, WALK
 from tui.screens.help import HelpScreen
+from tui.screens.palette import Palette
 from tui.settings import Settings
 
 Make = Callable[..., TokenwalkApp]
@@ -215,12 +215,12 @@ async def test_keys_can_be_changed_and_the_help_knows(scripted: Make, scenes: An
 
 async def test_the_palette_lists_every_action(scripted: Make, scenes: Any) -> None:
     async with scripted(scenes.oat_milk(), text="").run_test(size=SIZE) as pilot:
-        titles = {command.title for command in pilot.app.get_system_commands(pilot.app.screen)}
+        titles = {command.title for command in pilot.app.commands()}
         shown = {binding.tooltip for binding in WALK if any(binding.id in group for group in GROUPS.values())}
         assert shown - titles <= {"Take candidate 1"}
         await pilot.press("ctrl+p")
         await pilot.pause()
-        assert isinstance(pilot.app.screen, CommandPalette)
+        assert isinstance(pilot.app.screen, Palette)
 
 
 @pytest.mark.parametrize("text", ["", "a"], ids=["write", "walk"])

@@ -9,8 +9,8 @@ from textual.widgets import OptionList
 from core import language
 from tui import lenses
 from tui.app import TokenwalkApp
-from tui.palette import ALSO, PaletteCommands
 from tui.screens.lens_index import LensIndex
+from tui.screens.palette import ALSO
 from tui.settings import Settings
 
 Make = Callable[..., TokenwalkApp]
@@ -117,9 +117,55 @@ async def test_the_picker_marks_the_sampler_that_draws_alike_and_the_cursor(scri
 )
 async def test_the_palette_finds_by_other_words(scripted: Make, scenes: Any, query: str, first: str) -> None:
     async with scripted(scenes.oat_milk(), text="a").run_test(size=(80, 24)) as pilot:
-        provider = PaletteCommands(pilot.app.screen)
-        hits = sorted([hit async for hit in provider.search(query)], key=lambda hit: -hit.score)
-        assert any(first in str(hit.match_display) for hit in hits[:3])
+        await pilot.press("ctrl+p", *("space" if letter == " " else letter for letter in query))
+        await pilot.pause()
+        options = pilot.app.screen.query_one(OptionList).options
+        assert any(first in str(option.prompt) for option in options[:3])
+        assert len(options) <= 20
+
+
+async def test_the_palette_lists_all_until_something_is_typed(scripted: Make, scenes: Any, screen_lines: Any) -> None:
+    async with scripted(scenes.oat_milk(), text="a").run_test(size=(110, 30)) as pilot:
+        await pilot.press("ctrl+p")
+        await pilot.pause()
+        commands, found = list(pilot.app.commands()), pilot.app.screen.query_one(OptionList)
+        assert [str(option.prompt).split("  ")[0] for option in found.options][:2] == ["›esc", " space"]
+        assert found.option_count == len(commands)
+        region = pilot.app.screen.query_one(".dialog").region
+        await pilot.press("end")
+        await pilot.pause()
+        assert any("›" in line and commands[-1].title in line for line in screen_lines(pilot.app))
+        await pilot.press(*"seed")
+        await pilot.pause()
+        assert "Choose the seed" in str(found.get_option_at_index(0).prompt)
+        assert pilot.app.screen.query_one(".dialog").region == region
+        await pilot.press("backspace", "backspace", "home")
+        await pilot.pause()
+        assert found.highlighted == 0
+
+
+async def test_a_click_in_the_palette_runs_a_command(scripted: Make, scenes: Any) -> None:
+    async with scripted(scenes.oat_milk(), text="a").run_test(size=(110, 30)) as pilot:
+        await pilot.press("ctrl+p", *"circuit")
+        await pilot.pause()
+        await pilot.click(OptionList, offset=(5, 0))
+        await pilot.pause()
+        assert len(pilot.app.screen_stack) == 1
+        assert pilot.app.walk.lens.NAME == "circuit"
+
+
+async def test_a_theme_is_found_by_typing(scripted: Make, scenes: Any) -> None:
+    async with scripted(scenes.oat_milk(), text="a").run_test(size=(80, 24)) as pilot:
+        await pilot.press("ctrl+p", *"theme", "enter")
+        await pilot.pause()
+        found = pilot.app.screen.query_one(OptionList)
+        assert str(found.highlighted_option.prompt).startswith("›tokenwalk-dark")
+        await pilot.press(*"light", "enter")
+        await pilot.pause()
+        assert pilot.app.theme == "tokenwalk-light"
+        await pilot.press("ctrl+p", "escape")
+        await pilot.pause()
+        assert len(pilot.app.screen_stack) == 1
 
 
 async def test_the_palette_names_the_keys_of_the_settings(scripted: Make, scenes: Any) -> None:
@@ -127,16 +173,32 @@ async def test_the_palette_names_the_keys_of_the_settings(scripted: Make, scenes
         scenes.oat_milk(), text="a", settings=Settings(keys={"walk.step": "f5", "walk.pick_up": "ctrl+up,w"})
     )
     async with app.run_test(size=(80, 24)) as pilot:
-        helps = {command.title: command.help for command in pilot.app.get_system_commands(pilot.app.screen)}
-        assert helps["Sample one token"] == "key f5"
-        assert helps["Move to a likelier candidate"] == "key ^up w"
-        assert helps["Move to a less likely candidate"] == "key ↓ j"
+        keys = {command.title: command.key for command in pilot.app.commands()}
+        assert keys["Sample one token"] == "f5"
+        assert keys["Move to a likelier candidate"] == "^up w"
+        assert keys["Move to a less likely candidate"] == "↓ j"
 
 
 @pytest.mark.parametrize("query", ["xyzzy", "logit xyzzy"])
 async def test_a_word_that_is_like_no_command_finds_none(scripted: Make, scenes: Any, query: str) -> None:
     async with scripted(scenes.oat_milk(), text="a").run_test(size=(80, 24)) as pilot:
-        assert [hit async for hit in PaletteCommands(pilot.app.screen).search(query)] == []
+        await pilot.press("ctrl+p", *("space" if letter == " " else letter for letter in query), "enter")
+        await pilot.pause()
+        (option,) = pilot.app.screen.query_one(OptionList).options
+        assert "no command" in str(option.prompt)
+
+
+async def test_home_and_end_reach_the_first_and_the_last_lens(scripted: Make, scenes: Any, screen_lines: Any) -> None:
+    async with scripted(scenes.oat_milk(), text="a").run_test(size=(80, 24)) as pilot:
+        await pilot.press("I", "end")
+        await pilot.pause()
+        options, dialog = pilot.app.screen.query_one(OptionList), pilot.app.screen.query_one(".dialog")
+        count = len(lenses.found())
+        assert str(dialog.border_title).endswith(f"{count}/{count}")
+        await pilot.press("home")
+        await pilot.pause()
+        assert str(dialog.border_title).endswith(f"1/{count}")
+        assert options.scroll_offset.y == 0  # with the heading above it
 
 
 def test_the_round_of_lenses_has_the_order_of_the_index() -> None:

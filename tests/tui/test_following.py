@@ -195,7 +195,7 @@ async def test_what_would_change_the_walk_is_refused(follower: Follower, feed: S
             act()
             await delivered(pilot)
             assert notes(follower) == ["this walk is read-only: only the teacher changes it"]
-        names = [command.title for command in follower.get_system_commands(follower.screen)]
+        names = [command.title for command in follower.commands()]
         assert "Sample one token" not in names
         assert "Show what the teacher sees again" in names
 

@@ -15,8 +15,8 @@ from textual.widgets import Static
 from core import language
 from core.loading import catalog, ladder
 from tui.app import TokenwalkApp
-from tui.palette import plain
 from tui.screens.help import KEYS
+from tui.screens.palette import plain
 
 Make = Callable[..., TokenwalkApp]
 Compare = Callable[..., bool]

@@ -5,18 +5,18 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from core.language import _
 from tui.course.lesson import Lesson
 from tui.course.player import Player
+from tui.dialogs.modal import Modal
 from tui.drawing.cursor_list import CursorList
 from tui.drawing.text import fit, one_line
 
 
-class Contents(ModalScreen[int | None]):
+class Contents(Modal[int | None]):
     """`enter` answers with the place of a lesson, from 0; `escape` with None."""
 
     BINDINGS = [

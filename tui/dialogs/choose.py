@@ -9,11 +9,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from core.language import _
+from tui.dialogs.modal import Modal
 from tui.drawing.cursor_list import CursorList
 from tui.drawing.text import fit, one_line
 
@@ -31,7 +31,7 @@ class Entry:
     enabled: bool = True
 
 
-class ChooseScreen(ModalScreen[str | None]):
+class ChooseScreen(Modal[str | None]):
     """A list. `enter` answers with the id of an entry, `escape` with None."""
 
     BINDINGS = [

@@ -7,12 +7,12 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from core.causal.question import End, alignment
 from core.errors import UserError
 from core.language import _, ngettext
+from tui.dialogs.modal import Modal
 from tui.drawing.text import fit, label, one_line, within
 from tui.notices import spelled
 
@@ -25,7 +25,7 @@ MOST = 2000
 """Tokens whose alignment is shown."""
 
 
-class CorruptScreen(ModalScreen[tuple[str, End] | None]):
+class CorruptScreen(Modal[tuple[str, End] | None]):
     """`enter` answers with the text and the end from which its tokens are aligned, `tab` changes that end.
 
     `tokens` gives the tokens of a text, or raises `UserError`.

@@ -6,16 +6,16 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from core.errors import UserError
 from core.language import _
+from tui.dialogs.modal import Modal
 from tui.drawing.text import one_line
 from tui.notices import spelled
 
 
-class LineScreen(ModalScreen[str | None]):
+class LineScreen(Modal[str | None]):
     """A line. `enter` answers with it unless `check` raises a `UserError`, `escape` answers with None."""
 
     BINDINGS = [Binding("escape", "dismiss(None)", "close", show=False)]

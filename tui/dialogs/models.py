@@ -7,7 +7,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
@@ -16,6 +15,7 @@ from core.language import _
 from core.loading import paths, revisions
 from core.loading.catalog import Offer
 from core.remote.address import is_address
+from tui.dialogs.modal import Modal
 from tui.drawing.cursor_list import CursorList
 from tui.drawing.origins import origin_text
 from tui.drawing.text import bytes_text, ending, fit, one_line
@@ -40,7 +40,7 @@ class Row:
     kind: str = "model"
 
 
-class ModelsScreen(ModalScreen[Picked | None]):
+class ModelsScreen(Modal[Picked | None]):
     """Models in one line each. `enter` chooses or goes into a folder, `tab` completes a path, `escape` closes."""
 
     BINDINGS = [

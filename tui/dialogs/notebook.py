@@ -5,10 +5,10 @@ from textual.binding import Binding
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.highlight import highlight
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from core.language import _
+from tui.dialogs.modal import Modal
 from tui.drawing.code import broken
 from tui.drawing.text import one_line, prose
 
@@ -25,7 +25,7 @@ class Code(Static):
         self.update(highlight("\n".join(parts), language="python"))
 
 
-class NotebookScreen(ModalScreen[str | None]):
+class NotebookScreen(Modal[str | None]):
     """Answers with `copy`, or with the form to write: `json`, `csv` or `svg`; `escape` answers with None."""
 
     BINDINGS = [

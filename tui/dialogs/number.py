@@ -4,13 +4,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from core.language import _
+from tui.dialogs.modal import Modal
 
 
-class NumberScreen(ModalScreen[int | None]):
+class NumberScreen(Modal[int | None]):
     """A number of at least 0. `enter` answers with it, `escape` with None."""
 
     BINDINGS = [Binding("escape", "dismiss(None)", "close", show=False)]

@@ -5,14 +5,14 @@ from textual.binding import Binding
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.highlight import highlight
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from core.language import _
+from tui.dialogs.modal import Modal
 from tui.drawing.text import one_line, prose
 
 
-class SourceScreen(ModalScreen[None]):
+class SourceScreen(Modal[None]):
     """An equation and the lines of Python that compute it."""
 
     BINDINGS = [

@@ -1,19 +1,15 @@
 """The app of somebody who follows a walk."""
 
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Iterable, Iterator
 from typing import cast
 
-from textual.app import SystemCommand
-from textual.screen import Screen
-
 from core.errors import UserError
-from core.language import _
 from core.loading.choice import ModelChoice
 from tui.app import TokenwalkApp
 from tui.following.runner import FollowingRunner
 from tui.following.screen import FollowScreen
 from tui.keys import FOLLOW
+from tui.screens.palette import Command
 from tui.settings import Settings
 from tui.sharing.feed import Feed
 from tui.walk.course import CourseSource
@@ -37,8 +33,6 @@ class FollowApp(TokenwalkApp):
     def _start(self) -> None:
         self.runner.start()
 
-    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        for binding in FOLLOW:
-            run = partial(self._run_later, binding.action)
-            yield SystemCommand(_(binding.tooltip), self.get_key_display(binding), run)
-        yield SystemCommand(_("Theme"), _("Choose the colors"), self.action_change_theme)
+    def commands(self) -> Iterator[Command]:
+        yield from map(self._command, FOLLOW)
+        yield self._theme_command()

@@ -7,10 +7,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from core.language import N_, _
+from tui.dialogs.modal import Modal
 from tui.keys import FOLLOW, GROUPS, WALK
 
 MODES = N_(
@@ -48,7 +48,7 @@ class KeyTable(Static):
         return Content.assemble((f"  {keys}".ljust(KEYS), "$foreground"), (words, "$text-muted"))
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(Modal[None]):
     """What each key does."""
 
     BINDINGS = [Binding("escape,q,question_mark,enter", "dismiss(None)", "close", show=False)]

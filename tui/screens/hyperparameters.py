@@ -7,7 +7,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, Label, Static
 
 from core.engine.activation import CHOICES_TEXT
@@ -16,6 +15,7 @@ from core.language import N_, _
 from core.loading import catalog, ladder
 from core.loading.choice import Hyperparameters, ModelChoice
 from core.tokenizers.tokenizer import Tokenizer
+from tui.dialogs.modal import Modal
 from tui.drawing.text import compact, one_line
 from tui.notices import spelled
 
@@ -33,7 +33,7 @@ OTHERS = {
 }
 
 
-class HyperparametersScreen(ModalScreen[ModelChoice | None]):
+class HyperparametersScreen(Modal[ModelChoice | None]):
     """One field per hyperparameter. `enter` rebuilds the rung, `escape` changes nothing."""
 
     BINDINGS = [

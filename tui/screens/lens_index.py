@@ -3,17 +3,12 @@
 import textwrap
 from collections.abc import Mapping
 
-from textual.app import ComposeResult
-from textual.binding import Binding
-from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
-from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
 from core.language import _
 from tui import lenses
-from tui.drawing.cursor_list import CursorList
+from tui.dialogs.finder import Finder
 from tui.drawing.text import fit
 from tui.lenses.base import Lens
 
@@ -21,10 +16,6 @@ NAME = 20
 """Cells of a name."""
 MARK = 5
 """Cells before a name: of the cursor, whether the lens is shown, and its key."""
-WIDE = 116
-"""Cells of the dialog at most."""
-BORDER = 13
-"""Cells of a line that the dialog needs for itself."""
 
 
 def entries(present: type[Lens], keys: Mapping[str, str], width: int, words: str = "") -> list[Option]:
@@ -60,68 +51,30 @@ def _line(kind: type[Lens], present: bool, keys: Mapping[str, str], width: int) 
     )
 
 
-class LensIndex(ModalScreen[type[Lens] | None]):
-    """Typing filters the list. `enter` answers with the lens under the cursor, `escape` with None."""
-
-    BINDINGS = [
-        Binding("escape", "dismiss(None)", "close", show=False),
-        Binding("down", "move('cursor_down')", "down", show=False, priority=True),
-        Binding("up", "move('cursor_up')", "up", show=False, priority=True),
-        Binding("pagedown", "move('page_down')", "page down", show=False, priority=True),
-        Binding("pageup", "move('page_up')", "page up", show=False, priority=True),
-    ]
+class LensIndex(Finder):
+    """Answers with the name of a lens."""
 
     def __init__(self, present: type[Lens], keys: Mapping[str, str]) -> None:
-        super().__init__()
+        super().__init__(_("type to filter"), "lens-index")
         self._present, self._keys = present, keys
-        self._field = Input(placeholder=_("type to filter"), max_length=200)
-        self._field.cursor_blink = False
-        self._list = CursorList()
-        self._list.can_focus = False
 
-    def compose(self) -> ComposeResult:
-        with Vertical(classes="dialog wide", id="lens-index") as dialog:
-            dialog.border_subtitle = Content(_("↑↓ pick · ⏎ open · esc close"))
-            yield self._field
-            yield self._list
+    def listed(self, words: str, width: int) -> list[Option]:
+        return entries(self._present, self._keys, width - MARK, words)
 
-    def on_mount(self) -> None:
-        self._field.focus()
-        self._fill("")
-
-    def on_resize(self) -> None:
-        at = self._list.highlighted
-        self._fill(self._field.value)
-        self._list.highlighted = at
-        self.call_after_refresh(self._list.scroll_to_highlight)
-
-    def on_input_changed(self, event: Input.Changed) -> None:
-        self._fill(event.value)
-
-    def _fill(self, words: str) -> None:
-        room = min(WIDE, int(0.94 * self.app.size.width)) - BORDER
-        options = entries(self._present, self._keys, room, words)
-        self._list.fill(options or [Option(Content(_("no lens has these words")), disabled=True)])
-        names = [option.id for option in options]
-        first = next((at for at, name in enumerate(names) if name), None)
-        self._list.highlighted = names.index(self._present.NAME) if self._present.NAME in names else first
-        self._entitle()
-
-    def _entitle(self) -> None:
-        """The number of the lens under the cursor, in the order in which it turns."""
-        names, at = [kind.NAME for kind in lenses.found()], self._list.highlighted
-        id = None if at is None else self._list.get_option_at_index(at).id
+    def heading(self, id: str | None) -> str:
+        """With the number of the lens under the cursor, in the order in which it turns."""
+        names = [kind.NAME for kind in lenses.found()]
         place = f"{names.index(id) + 1}/{len(names)}" if id else f"{len(names)}"
-        self.query_one(".dialog").border_title = Content(_("lenses · {place}").format(place=place))
+        return _("lenses · {place}").format(place=place)
 
-    def on_option_list_option_highlighted(self) -> None:
-        self._entitle()
+    @property
+    def foot(self) -> str:
+        return _("↑↓ pick · ⏎ open · esc close")
 
-    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        self.dismiss(lenses.named(event.option.id or ""))
+    @property
+    def nothing(self) -> str:
+        return _("no lens has these words")
 
-    def on_input_submitted(self) -> None:
-        self._list.action_select()
-
-    def action_move(self, how: str) -> None:
-        getattr(self._list, f"action_{how}")()
+    @property
+    def present(self) -> str:
+        return self._present.NAME

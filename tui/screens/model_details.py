@@ -9,10 +9,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from core.language import _
+from tui.dialogs.modal import Modal
 from tui.drawing.text import ending, fit, one_line
 from tui.reports.model_details import Section, sections
 from tui.runner import Frame, Question
@@ -53,7 +53,7 @@ class DetailsTable(Static):
         return lines
 
 
-class ModelDetailsScreen(ModalScreen[None]):
+class ModelDetailsScreen(Modal[None]):
     """The dialog. `ask` is called to have `found` called with the details of the present model, soon."""
 
     BINDINGS = [

@@ -8,13 +8,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from core.activations.patch import Patch
 from core.engine.config import ModelConfig
 from core.language import _
+from tui.dialogs.modal import Modal
 from tui.drawing.bars import meter
 from tui.drawing.cursor_list import CursorList
 from tui.drawing.parts import part_name
@@ -46,7 +46,7 @@ def _standing(session: "Session") -> Standing:
     return Standing(session.model.transformer.config, session.reader.shift(session.cursor))
 
 
-class PatchScreen(ModalScreen[None]):
+class PatchScreen(Modal[None]):
     """The patches that act, a form to add one, and the effects that a sweep measured."""
 
     BINDINGS = [

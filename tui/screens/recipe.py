@@ -8,7 +8,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, Label, Static
 
 from core.errors import UserError
@@ -18,6 +17,7 @@ from core.loading.checkpoints import folders
 from core.loading.checkpoints.recipe import Recipe
 from core.loading.choice import Hyperparameters
 from core.training import source
+from tui.dialogs.modal import Modal
 from tui.drawing.text import compact, one_line
 from tui.notices import spelled
 from tui.screens.recipe_fields import (
@@ -35,7 +35,7 @@ from tui.screens.recipe_fields import (
 )
 
 
-class RecipeScreen(ModalScreen[Recipe | None]):
+class RecipeScreen(Modal[Recipe | None]):
     """One field per setting. `enter` answers with the recipe, `escape` with None."""
 
     BINDINGS = [

@@ -10,7 +10,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 from textual.widgets.option_list import Option
 
@@ -22,6 +21,7 @@ from core.errors import UserError
 from core.language import N_, _
 from tui.dialogs.choose import ChooseScreen, Entry
 from tui.dialogs.line import LineScreen
+from tui.dialogs.modal import Modal
 from tui.drawing.bars import meter
 from tui.drawing.cursor_list import CursorList
 from tui.drawing.text import fit, label, one_line, percent
@@ -57,7 +57,7 @@ def ghost(share: float, width: int) -> str:
     return ("░" * round(share * width)).ljust(width)
 
 
-class SteeringScreen(ModalScreen[None]):
+class SteeringScreen(Modal[None]):
     """The vectors, and the next token with and without them."""
 
     BINDINGS = [

@@ -7,13 +7,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Checkbox, Input, Static, TextArea
 
 from core.bounded import read_file
 from core.causal.prompts import Positions, prompts_of
 from core.errors import UserError
 from core.language import _
+from tui.dialogs.modal import Modal
 from tui.notices import spelled
 
 
@@ -27,7 +27,7 @@ class VectorRecipe:
     name: str = ""
 
 
-class SteeringForm(ModalScreen[VectorRecipe | None]):
+class SteeringForm(Modal[VectorRecipe | None]):
     """`tab` goes from field to field; `enter` in the name makes the vector, `escape` closes."""
 
     BINDINGS = [Binding("escape", "dismiss(None)", "close", show=False, priority=True)]

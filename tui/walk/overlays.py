@@ -11,7 +11,6 @@ from core.loading.checkpoints import folders
 from tui import lenses, texts
 from tui.dialogs.line import LineScreen
 from tui.keys import key_name
-from tui.lenses.base import Lens
 from tui.screens.compare import CompareScreen
 from tui.screens.help import HelpScreen
 from tui.screens.lens_index import LensIndex
@@ -93,9 +92,9 @@ class Overlays(ActionGroup):
         """Show the index of lenses, and turn to the one that is chosen."""
         self.open_dialog(LensIndex(type(self.screen.lens), self.screen.lens_names()), self._take_lens)
 
-    def _take_lens(self, kind: type[Lens] | None) -> None:
-        if kind is not None:
-            self._lens_keys.turn_to(kind)
+    def _take_lens(self, name: str | None) -> None:
+        if name is not None:
+            self._lens_keys.turn_to(lenses.named(name))
 
     def model_details(self) -> None:
         """Show what the loaded model is."""

@@ -8,8 +8,9 @@ from textual.widgets import OptionList
 
 from core.language import _
 from tui.dialogs.notebook import NotebookScreen
-from tui.drawing.spoken import spoken
-from tui.drawing.text import prose
+from tui.dialogs.source import SourceScreen
+from tui.drawing.spoken import formula, spoken
+from tui.drawing.text import one_line, prose
 from tui.following.mirror import MirrorLens
 from tui.following.screen import FollowScreen
 from tui.lenses.base import Lens, LensPage
@@ -193,6 +194,9 @@ def screen_lines(app: Spoken, screen: Screen[Any]) -> Iterator[str]:
         case ModelDetailsScreen():
             yield from map(spoken, section_lines(screen.sections) if screen.sections else [_("a moment …")])
         case NotebookScreen():
+            yield from prose(screen.code).split("\n")
+        case SourceScreen():
+            yield spoken(formula(one_line(screen.equation)))
             yield from prose(screen.code).split("\n")
         case _:
             yield from texts_of(screen)

@@ -11,6 +11,7 @@ from core.engine.graphs import transformer_class
 from core.engine.memory import release_clean_pages
 from core.engine.model import Transformer
 from core.engine.packed import compiled
+from core.engine.packed.compiled import Matrix
 from core.engine.packed.decode import CompiledTransformer
 from core.engine.packed.linear import PackedEmbedding, PackedLinear
 from core.engine.quantized import Int4Linear, Int8Embedding, Int8Linear, int4, int8, quantizes
@@ -43,8 +44,8 @@ def build_model(
     if large:
         release_clean_pages()
     compiles = packing is not None and device.type == "cpu" and not place
-    if compiles and report and compiled.compiles():
-        report(Loading("compiling", description.family, 0, 0))
+    if compiles:
+        _report_compiling(description.family, report)
     if compiles and compiled.available() and large:  # compiling needs much memory, so it comes before the weights
         release_clean_pages()
     if packing == FLOAT32 and not (compiles and compiled.available()):
@@ -77,6 +78,26 @@ def build_model(
         _tie(model)
     model.requires_grad_(False).eval()
     return placement.spread(model, places) if place else model
+
+
+def compile_model(model: Transformer, name: str, report: Report | None = None) -> Transformer:
+    """The same model, float32 on the CPU, for compiled code; its weights are shared. Itself where nothing compiles."""
+    _report_compiling(name, report)
+    if not compiled.available():
+        return model
+    made = CompiledTransformer.without_weights(model.config)
+    made.load_state_dict(model.state_dict(), assign=True)
+    for parameter in ("embed.weight", *_linear(model)):
+        module, weight = parameter.removesuffix(".weight"), model.get_parameter(parameter).detach()
+        parts = [Matrix("F32", (weight.shape[0], weight.shape[1]), weight.view(torch.uint8))]
+        bias = getattr(model.get_submodule(module), "bias", None)
+        made.set_submodule(module, PackedEmbedding(parts) if module == "embed" else PackedLinear(parts, bias))
+    return made.requires_grad_(False).eval()
+
+
+def _report_compiling(name: str, report: Report | None) -> None:
+    if report and compiled.compiles():
+        report(Loading("compiling", name, 0, 0))
 
 
 def _quantized(

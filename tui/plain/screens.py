@@ -15,10 +15,11 @@ from tui.following.screen import FollowScreen
 from tui.lenses.base import Lens, LensPage
 from tui.lenses.base.page import ROW
 from tui.lenses.chart import ChartLens
+from tui.panels.head_scores import KINDS
 from tui.plain import words
 from tui.plain.commands import said, screen_keys
 from tui.plain.dialogs import entries_of, entry_of, keys_of, question, texts_of, title_of
-from tui.plain.lenses import answer_lines, title
+from tui.plain.lenses import answer_lines, grid_lines, numbered, title
 from tui.plain.lesson import lesson_lines
 from tui.plain.rows import row_line
 from tui.plain.spoken_app import Spoken
@@ -135,11 +136,16 @@ class Reader:
             return self._row(lens)
         if self._expected in ASKING and quiet and self.frame.snapshot:
             return [words.question_line(self.frame.snapshot)]
-        if self._expected not in ADJUSTING + ANSWERING or isinstance(lens, ChartLens):
+        if self._expected not in ADJUSTING + ANSWERING:
             return []
         known = self._known
-        lines = [line for line in self.whole() if line not in known]
-        return lines or (self._row(lens) if self._expected in ADJUSTING else [])
+        if not isinstance(lens, ChartLens) and (lines := [line for line in self.whole() if line not in known]):
+            return lines
+        if self._expected == "lens.turn":
+            return [_("the other view is drawn otherwise; what is said stays the same")]
+        if isinstance(lens, ChartLens):
+            return []
+        return self._row(lens) if self._expected in ADJUSTING else []
 
     def _lens_lines(self) -> Iterator[str]:
         lens = self._app.walk.lens
@@ -205,7 +211,16 @@ def _training(screen: TrainScreen) -> Iterator[str]:
         yield words.moment_line(at)
         return
     yield words.evaluation_line(at.evaluation)
-    yield from map(words.candidate_line, at.evaluation.chart.candidates[: words.FEW])
+    if not screen.heads.kind:
+        yield from map(words.candidate_line, at.evaluation.chart.candidates[: words.FEW])
+        return
+    yield spoken(_(KINDS[screen.heads.kind]))
+    grid = getattr(at.evaluation.heads, screen.heads.kind, ())
+    yield from (
+        grid_lines(grid, numbered(len(grid[0])), decimals=3)
+        if grid
+        else [_("no head is measured yet; a model has heads from model3 on")]
+    )
 
 
 def _compared(app: Spoken, screen: CompareScreen) -> Iterator[str]:

@@ -44,7 +44,7 @@ async def test_every_lens_is_reached_by_keys_and_by_name(
         for kind in reversed(kinds):
             await press(pilot, "comma")
             assert type(app.lens) is kind
-        commands = {command.title: command.callback for command in app.get_system_commands(app.screen)}
+        commands = {command.title: command.run for command in app.commands()}
         for kind in (BranchesLens, SamplerLensPage):
             commands[f"{kind.TITLE} · {kind.DESCRIPTION}"]()
             await settle(pilot)

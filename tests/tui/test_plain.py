@@ -200,6 +200,12 @@ def test_each_row_of_a_lens_names_its_numbers(walked: Walked, name: str) -> None
     assert drawn(lines) == set()
 
 
+def test_the_source_of_a_stage_is_read_line_by_line(walked: Walked) -> None:
+    lines = walked("flow", "down", "down", "")
+    code = lines[lines.index("x = E[i]") :]
+    assert any("F.embedding(" in line for line in code)
+
+
 def test_values_that_are_not_there_are_named(walked: Walked) -> None:
     """Nobody hears a dash, and a device that is not here has no times."""
     assert "cuda: this build of torch has no CUDA" in walked("device")

@@ -4,10 +4,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from lens_pages import DEEP
 from textual import events
 from textual.actions import parse
 
-from core.loading.choice import ModelChoice
 from tui import lenses
 from tui.app import TokenwalkApp
 from tui.keys import LEAVE, WALK
@@ -32,7 +32,7 @@ async def test_every_lens_is_reached_by_keys_and_by_name(
     real: Make, settle: Go, press: Go, until: Go, size: tuple[int, int]
 ) -> None:
     """`.` goes round all lenses and `,` back; each lens draws for one token and for a short walk."""
-    async with real("o", ModelChoice(name="model5", tokenizer="bytes", device="cpu")).run_test(size=size) as pilot:
+    async with real("o", DEEP).run_test(size=size) as pilot:
         app = pilot.app
         await settle(pilot)
         kinds = list(lenses.found())
@@ -44,7 +44,7 @@ async def test_every_lens_is_reached_by_keys_and_by_name(
         for kind in reversed(kinds):
             await press(pilot, "comma")
             assert type(app.lens) is kind
-        commands = {command.title: command.callback for command in app.get_system_commands(app.screen)}
+        commands = {command.title: command.run for command in app.commands()}
         for kind in (BranchesLens, SamplerLensPage):
             commands[f"{kind.TITLE} · {kind.DESCRIPTION}"]()
             await settle(pilot)
@@ -94,9 +94,7 @@ async def test_every_lens_draws_without_color(
 ) -> None:
     """NO_COLOR lets Textual read the style of each segment, also of plain lines."""
     monkeypatch.setenv("NO_COLOR", "1")
-    async with real("oat", ModelChoice(name="model5", tokenizer="bytes", device="cpu")).run_test(
-        size=(80, 24)
-    ) as pilot:
+    async with real("oat", DEEP).run_test(size=(80, 24)) as pilot:
         app = pilot.app
         assert app.no_color
         await settle(pilot)

@@ -310,3 +310,11 @@ def test_the_command_refuses_in_one_line(
     assert done.returncode == 2
     assert says in done.stderr.decode()
     assert done.stderr.count(b"\n") == 1
+
+
+async def test_how_a_walk_is_shared_is_said_in_full_where_there_is_little_room(follower: Follower) -> None:
+    async with follower.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        chart = follower.walk.candidates
+        said = " ".join(chart.render_line(y).text.strip() for y in range(chart.size.height)).strip()
+        assert said == "no walk is shared yet · tokenwalk --share shares one"

@@ -60,6 +60,11 @@ def test_a_viewer_reads_the_lens_of_the_teacher() -> None:
     assert any(line.startswith("lens ") and "logit lens: " in line for line in lines)
 
 
+def test_a_viewer_hears_how_a_chart_is_had_where_none_is_shared() -> None:
+    lines = said_by(SpokenFollow(Scripted(View(ChartLens.NAME)), None, Settings(fps=60)), "left", "next", "X")
+    assert lines.count("next token: not shared, Y loads the model here") == 2
+
+
 def lines_of(*lines: str) -> tuple[tuple[tuple[str, int], ...], ...]:
     return tuple(((line, 0),) for line in lines)
 

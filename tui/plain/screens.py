@@ -38,6 +38,7 @@ from tui.walk.showing import visible
 BLANK = re.compile(r"(?<!\S)·(\S+)")
 """A label that begins with a blank, as the teacher's lens draws it."""
 PICKING = ("walk.pick_up", "walk.pick_down")
+TRAVELLING = ("walk.left", "walk.right", "walk.home", "walk.end")
 ADJUSTING = ("lens.turn", "lens.up", "lens.down", "lens.left", "lens.right", "lens.choose")
 ASKING = ("question.target", "question.against")
 ANSWERING = ("walk.take", "walk.continuations", "walk.search", "walk.draft", *(f"walk.take_{n}" for n in range(1, 10)))
@@ -83,6 +84,14 @@ class Reader:
             return self._known
         self._known_of_screen = list(screen_lines(self._app, self._app.screen))
         return self._known_of_screen
+
+    def chart(self) -> Iterator[str]:
+        """The chart; where a viewer has none, how there would be one."""
+        frame, absent = self.frame, self._app.walk.candidates.absent
+        if absent and not (frame.snapshot and frame.snapshot.chart):
+            yield _("next token: {problem}").format(problem=spoken(absent))
+        else:
+            yield from words.chart_lines(frame)
 
     def lesson(self) -> list[str]:
         """All of the step of the lesson."""
@@ -158,6 +167,8 @@ class Reader:
         if (lens, kind) != before:
             self._picked = self._under_cursor()
             return [title(kind), *self.whole()]
+        if self._expected in TRAVELLING and self._app.walk.candidates.absent and isinstance(lens, ChartLens):
+            return [] if self.frame.snapshot and self.frame.snapshot.chart else list(self.chart())
         if self._expected in PICKING:
             return self._row(lens)
         if self._expected in ASKING and quiet and self.frame.snapshot:
@@ -176,7 +187,7 @@ class Reader:
     def _lens_lines(self) -> Iterator[str]:
         lens = self._app.walk.lens
         if isinstance(lens, ChartLens):
-            yield from words.chart_lines(self.frame)
+            yield from self.chart()
         elif isinstance(lens, MirrorLens):
             yield from self.spoken(BLANK.sub(r'" \1"', strip.text) for strip in lens.strips(0, 10**6))
         elif isinstance(lens, LensPage):

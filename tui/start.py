@@ -22,7 +22,10 @@ def main() -> None:
     os.environ.setdefault("TEXTUAL_FPS", REPAINTS)
     from tui.cli import main as run  # noqa: PLC0415  # see above
 
-    run(closed)
+    try:
+        run(closed)
+    finally:
+        gc.freeze()  # the interpreter would search all modules for garbage as it ends, half a second
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from core.engine import memory, threads
 from core.engine.config import ModelConfig
+from core.engine.packed.compiled import PLAIN
 from core.engine.packed.kernels.cache_problems import problems
 from core.engine.packed.linear import Packed
 from core.errors import UserError
@@ -148,11 +149,16 @@ def _formats(transformer: torch.nn.Module) -> tuple[NumberFormat, ...]:
     for module in transformer.modules():
         if isinstance(module, Packed):
             for part in module.parts:
-                add(part.format, part.weights, part.shape[0] * part.shape[1])
+                plain = PLAIN.get(part.format)
+                add(_name(plain) if plain else part.format, part.weights, part.shape[0] * part.shape[1])
         for tensor in module.parameters(recurse=False):
-            add(NAMES.get(tensor.dtype, str(tensor.dtype).removeprefix("torch.")), tensor, tensor.numel())
+            add(_name(tensor.dtype), tensor, tensor.numel())
     largest = sorted(found.items(), key=lambda each: -each[1][2])
     return tuple(NumberFormat(name, *sums) for name, sums in largest)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return NAMES.get(dtype, str(dtype).removeprefix("torch."))
 
 
 def _files(model: Model) -> list[tuple[Path, int]]:

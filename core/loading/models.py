@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from core.engine import device as devices
-from core.engine import placement
+from core.engine import placement, threads
 from core.engine.memory import return_free_memory
 from core.engine.model import Transformer, random_model
 from core.errors import Option, UserError, filled, out_of_memory
@@ -49,9 +49,9 @@ def load_model(choice: ModelChoice, report: Report | None = None) -> Model:
     catalog.check(choice)
     try:
         if catalog.is_rung(choice.name):
-            return _rung(choice, device)
+            return _rung(choice, device, report)
         trained = catalog.trained(choice.name)
-        return _trained(choice, trained, device) if trained else _from_files(choice, device, report)
+        return _trained(choice, trained, device, report) if trained else _from_files(choice, device, report)
     except (RuntimeError, MemoryError) as error:
         if problem := out_of_memory(error):
             raise UserError(
@@ -82,7 +82,7 @@ def _memory(device: torch.device) -> str:
     return _(" of its {total:.1f} GB").format(total=total / 1e9) if total else ""
 
 
-def _rung(choice: ModelChoice, device: torch.device) -> LocalModel:
+def _rung(choice: ModelChoice, device: torch.device, report: Report | None) -> LocalModel:
     """A rung of the ladder, with random weights drawn on the CPU in float32."""
     _refuse_packed(choice)
     tokenizer = tokenizers.load_tokenizer(choice.tokenizer)
@@ -96,18 +96,27 @@ def _rung(choice: ModelChoice, device: torch.device) -> LocalModel:
     check_room(_("{name} in these sizes").format(name=rung.name), 4 * rung.config.parameter_count(), device, smaller)
     dtype = devices.DTYPES["fp32" if choice.dtype == "auto" else choice.dtype]
     transformer = random_model(rung.config, choice.weights_seed).to(device, dtype)
+    transformer = _compiled_if_large(transformer, rung.name, report)
     return _model(choice, rung.title, transformer, tokenizer, f"random weights, seed {choice.weights_seed}")
 
 
-def _trained(choice: ModelChoice, path: Path, device: torch.device) -> LocalModel:
+def _trained(choice: ModelChoice, path: Path, device: torch.device, report: Report | None) -> LocalModel:
     """A trained rung, from its checkpoint."""
     _refuse_packed(choice)
     found = checkpoint.read_checkpoint(path)
     dtype = devices.DTYPES["fp32" if choice.dtype == "auto" else choice.dtype]
     transformer = random_model(found.config, seed=0)
     found.fill(transformer)
+    transformer = _compiled_if_large(transformer.to(device, dtype), choice.name, report)
     title = ladder.rung(found.card.recipe.rung, 1).title
-    return _model(choice, title, transformer.to(device, dtype), found.tokenizer, found.card.origin)
+    return _model(choice, title, transformer, found.tokenizer, found.card.origin)
+
+
+def _compiled_if_large(transformer: Transformer, name: str, report: Report | None) -> Transformer:
+    """The model, for compiled code on the CPU in float32: GPT-2 is three times as fast then, a small model is not."""
+    large = transformer.config.parameter_count() >= threads.SMALL
+    plain = (transformer.device.type, transformer.dtype) == ("cpu", torch.float32)
+    return weights.compile_model(transformer, name, report) if large and plain else transformer
 
 
 def _refuse_packed(choice: ModelChoice) -> None:
@@ -137,9 +146,9 @@ def _from_files(choice: ModelChoice, device: torch.device, report: Report | None
         )
     if dtype_name == devices.STORED and device.type != "cpu":  # no kernels of GPUs compute GGUF's blocks here
         dtype_name = devices.dtype_name(devices.half(device))
-    packing = dtype_name if dtype_name in devices.PACKED else None
+    packing = dtype_name if dtype_name in (*devices.PACKED, weights.FLOAT32) else None
     smaller = filled(_("choose a smaller model, or a {dtype} of fewer bits"), {"dtype": Option("dtype")})
-    needed = described_bytes(description, dtype_name)
+    needed = described_bytes(description, dtype_name, on_cpu=device.type == "cpu")
     cards = cards_for(choice.name, needed, device, choice.device, smaller)
     bits = 8 * needed / description.config.parameter_count()
     place = partial(placement.place, room=cards, bits=bits) if cards else None

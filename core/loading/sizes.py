@@ -7,13 +7,20 @@ from core.loading.description import ModelDescription, describe
 
 BITS = {"fp32": 32.0, "bf16": 16.0, "fp16": 16.0, "int8": 8.5, "int4": 5.0}
 """Of a weight, with its share of the scales."""
+HALF = ("F16", "BF16")
 
 
-def described_bytes(description: ModelDescription, dtype: str) -> float:
-    """The weights of a model from files in a number format; `stored` is that of the file."""
+def described_bytes(description: ModelDescription, dtype: str, *, on_cpu: bool = True) -> float:
+    """The weights of a model from files in a number format; `stored` is that of the file.
+
+    On the CPU 16-bit numbers of a file stay 16 bits in fp32.
+    """
     if dtype == catalog.STORED:
         return sum(stored.size for stored in description.tensors.values())
-    return BITS[dtype] * description.config.parameter_count() / 8
+    whole = BITS[dtype] * description.config.parameter_count() / 8
+    if dtype == "fp32" and on_cpu:
+        whole -= sum(each.size for each in description.tensors.values() if each.dtype in HALF and len(each.shape) > 1)
+    return whole
 
 
 def weights_bytes(choice: ModelChoice) -> float | None:

@@ -61,8 +61,8 @@ def measure(folder: Path, name: str) -> None:
     described, before = description.describe(folder), status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins here
     start = time.perf_counter()
-    dtype = DTYPES.get(name, torch.float32)
-    model = weights.build_model(described, torch.device("cpu"), dtype, None if name in DTYPES else name)
+    half = DTYPES[name] if name in ("bf16", "fp16") else None
+    model = weights.build_model(described, torch.device("cpu"), half or torch.float32, None if half else name)
     seconds, peak = time.perf_counter() - start, status("VmHWM") - before
     tensors = {each.data_ptr(): each.nbytes for each in (*model.parameters(), *model.buffers())}
     size = sum(tensors.values()) / 1e6

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from core.engine.model import Transformer
 from core.engine.packed import compiled, decode
 from core.engine.packed.decode import CompiledTransformer, TokenStep, unsupported
 from core.engine.packed.kernels.native.code import PORTABLE
-from core.engine.packed.linear import PackedEmbedding, PackedLinear, matrix
+from core.engine.packed.linear import Packed, PackedEmbedding, PackedLinear, matrix
 from core.engine.prefix import Prefix
 from core.loading import description, weights
 from core.loading.models import Model
@@ -37,6 +38,9 @@ OTHER_SIZES = {
 """For some reference models, sizes that differ from `CASES`."""
 SIZES = {case: OTHER_SIZES.get(case, {}) for case in CASES}
 """Those of `CASES` are widths such as 20, 36, 40, 50 and 56, heads of 6, 9, 10 and 14."""
+LAID_OUT = ("gpt2", "gptj", "pythia", "falcon-40b", "bloom", "llama", "mixtral", "qwen2-tied", "gpt-oss")
+"""Whose files lay rows and columns out in different ways."""
+HALVES = (torch.bfloat16, torch.float16)
 
 
 @pytest.fixture(autouse=True)
@@ -112,6 +116,28 @@ def test_compiled_tokens_equal_the_modules_and_float32(case: str, packing: str, 
     for each in (fast, prompt, portable, token_by_token(model, ids())):
         assert relative_error(each, expected) < 0.001
     assert relative_error(fast, prompt) < 0.001
+
+
+@pytest.mark.parametrize(
+    ("case", "dtype"),
+    [*((case, torch.float32) for case in CASES), *((case, HALVES[n % 2]) for n, case in enumerate(LAID_OUT))],
+)
+def test_float32_equals_transformers(case: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    """A prompt and token by token. Numbers of 16 bits stay what the file has, and are multiplied in float32."""
+    whole = reference(case, **SIZES[case])
+    for parameter in whole.parameters():
+        parameter.data = parameter.to(dtype).float()
+    deepcopy(whole).to(dtype).save_pretrained(tmp_path)
+    model = weights.build_model(description.describe(tmp_path), torch.device("cpu"), torch.float32, "fp32")
+    assert isinstance(model, CompiledTransformer)
+    assert model.fast
+    formats = {part.format for module in model.modules() if isinstance(module, Packed) for part in module.parts}
+    assert [compiled.PLAIN[format] for format in formats] == [dtype]
+    with torch.inference_mode():
+        expected = whole(torch.tensor([ids()])).logits[0]
+        prompt = model(torch.tensor([ids()]))[0]
+    for each in (prompt, token_by_token(model, ids())):
+        assert (each - expected).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("rope", ["longrope", "dynamic"])

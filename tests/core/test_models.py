@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from core.engine import device, model
+from core.engine import device, model, threads
 from core.engine.info import DeviceInfo
 from core.engine.model import Block, Transformer
+from core.engine.packed.decode import CompiledTransformer
 from core.errors import UserError
 from core.loading import ladder, models
 from core.loading.choice import Hyperparameters, ModelChoice
@@ -23,6 +24,24 @@ def refusal(choice: ModelChoice) -> str:
     assert text
     assert len(text.splitlines()) == 1
     return text
+
+
+@pytest.mark.parametrize("name", ladder.NAMES)
+def test_a_large_rung_is_computed_by_compiled_code(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prompt and token by token as the modules of torch compute it, with the same weights; a small one is torch's."""
+    choice = ModelChoice(name=name, tokenizer="bytes", device="cpu", changes=Hyperparameters(embed_dim=24, context=16))
+    small = models.load_model(choice).transformer
+    monkeypatch.setattr(threads, "SMALL", 0)
+    large = models.load_model(choice).transformer
+    assert not isinstance(small, CompiledTransformer)
+    assert isinstance(large, CompiledTransformer)
+    assert large.fast
+    ids, cache = torch.randint(0, 257, (1, 12), generator=torch.Generator().manual_seed(5)), large.cache(1)
+    with torch.inference_mode():
+        expected = small(ids)[0]
+        tokens = torch.cat([large.step(ids[:, n : n + 1], cache)[1][0] for n in range(12)])
+        for each in (large(ids)[0], tokens):
+            assert (each - expected).abs().max() < 1e-5 * expected.abs().max().clamp_min(1)
 
 
 @pytest.mark.parametrize("name", ladder.NAMES)

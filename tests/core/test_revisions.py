@@ -8,6 +8,7 @@ import pytest
 import torch
 from huggingface_hub import errors
 
+from core.engine.packed.linear import matrix
 from core.errors import UserError
 from core.loading import catalog, models, revisions
 from core.loading.choice import ModelChoice
@@ -31,7 +32,7 @@ def cached(pythia_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def embedding(name: str) -> torch.Tensor:
-    return models.load_model(ModelChoice(name=name, device="cpu", dtype="fp32")).transformer.embed.weight
+    return matrix(models.load_model(ModelChoice(name=name, device="cpu", dtype="fp32")).transformer.embed)
 
 
 @pytest.mark.usefixtures("cached")

@@ -1,4 +1,4 @@
-"""A command in a pseudo-terminal."""
+"""A command in a pseudo-terminal, in a forked process that need not import what a new one does."""
 
 import os
 import pty
@@ -10,6 +10,8 @@ import termios
 import time
 from pathlib import Path
 
+from forked_python import ForkedPython
+
 PATIENCE = 60.0
 """Seconds after which a test gives up. It bounds a defect; a start takes long where the machine is busy."""
 OWN_TERMINAL = "import fcntl, termios; fcntl.ioctl(1, termios.TIOCSCTTY, 0); from tui.start import main; main()"
@@ -17,9 +19,20 @@ OWN_TERMINAL = "import fcntl, termios; fcntl.ioctl(1, termios.TIOCSCTTY, 0); fro
 
 
 class Terminal:
-    """A command in a pseudo-terminal, and its output; `first` are lines of Python that run before it."""
+    """A command in a pseudo-terminal, and its output.
 
-    def __init__(self, *arguments: str, path: Path, stdin: bytes | None = None, first: str = "", **extra: str) -> None:
+    `first` are lines of Python that run before it; `new` makes it a new process, which imports all itself.
+    """
+
+    def __init__(
+        self,
+        *arguments: str,
+        path: Path,
+        stdin: bytes | None = None,
+        first: str = "",
+        new: bool = False,
+        **extra: str,
+    ) -> None:
         self.master, slave = pty.openpty()
         termios.tcsetwinsize(slave, (24, 80))
         self.before = termios.tcgetattr(slave)
@@ -29,10 +42,9 @@ class Terminal:
             "TERM": "xterm-256color",
             "XDG_CONFIG_HOME": str(path),
             "XDG_DATA_HOME": str(path),
-            "PYTHONPATH": os.pathsep.join([str(path), str(Path.cwd())]),
             **extra,
         }
-        self.process = subprocess.Popen(
+        self.process = (subprocess.Popen if new else ForkedPython)(
             [sys.executable, "-c", f"{first}\n{OWN_TERMINAL}", *arguments],
             stdin=slave if stdin is None else subprocess.PIPE,
             stdout=slave,

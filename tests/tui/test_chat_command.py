@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import forked_python
+
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
 
@@ -13,7 +15,7 @@ def test_a_system_message_stands_before_the_prompt(run_here: Run, chat_model: Pa
     """In the program itself; ids of the whole conversation."""
     command = ("next", "hi", "-m", str(chat_model), "--chat", "--json")
     program = (sys.executable, "-m", "tui", *command, "--system", "be brief")
-    done = subprocess.run(program, capture_output=True, check=True)
+    done = forked_python.run(program)
     ids = json.loads(done.stdout)["prompt_ids"]
     plain = json.loads(run_here(*command).stdout)["prompt_ids"]
     assert len(ids) > len(plain)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from forked_python import ForkedPython
 
 Here = Callable[..., subprocess.CompletedProcess[bytes]]
 BYTES = ("--tokenizer", "bytes")
@@ -115,7 +116,7 @@ def test_a_prompt_may_begin_with_a_dash_after_two_dashes() -> None:
 
 def test_a_closed_pipe_ends_without_an_error_message() -> None:
     command = [sys.executable, "-m", "tui", "generate", "hi", "-n", "100000", "--json", *BYTES]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with ForkedPython(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout and process.stderr
         assert process.stdout.readline().startswith(b'{"event": "prefill"')
         process.stdout.close()
@@ -127,7 +128,7 @@ def test_a_closed_pipe_ends_without_an_error_message() -> None:
 @pytest.mark.parametrize("as_json", [True, False], ids=["json", "text"])
 def test_ctrl_c_prints_the_text_so_far(as_json: bool) -> None:
     command = [sys.executable, "-m", "tui", "generate", "hi", "-n", "10000000", *BYTES, *["--json"] * as_json]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with ForkedPython(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout and process.stderr
         start = b"".join(process.stdout.readline() for _ in range(10)) if as_json else process.stdout.read(20)
         process.send_signal(signal.SIGINT)

@@ -1,5 +1,6 @@
 """The command line and the app in a pseudo-terminal: which packages are imported, and that the terminal is restored."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -96,9 +97,10 @@ def test_help_names_every_command_and_option() -> None:
 
 
 @pytest.fixture
-def slow_torch(tmp_path: Path) -> None:
-    """A module `torch` whose import never ends."""
+def slow_torch(tmp_path: Path) -> dict[str, str]:
+    """The environment in which the import of `torch` never ends."""
     (tmp_path / "torch.py").write_text("import time\nwhile True:\n    time.sleep(0.01)\n")
+    return {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path.cwd())])}
 
 
 def test_a_prompt_is_typed_and_walked_and_the_terminal_is_restored(terminal: Callable[..., Terminal]) -> None:
@@ -116,7 +118,7 @@ def test_a_prompt_is_typed_and_walked_and_the_terminal_is_restored(terminal: Cal
 
 
 def test_without_options_the_app_opens_a_trained_model(terminal: Callable[..., Terminal]) -> None:
-    app = terminal("I prefer oat milk in")
+    app = terminal("I prefer oat milk in", new=True)
     app.until(b"model5-trained")
     app.until("KL(true‖model)".encode())
     app.press(b"g")
@@ -144,11 +146,11 @@ def test_control_codes_never_reach_the_terminal_and_q_quits_at_once(
 
 
 def test_the_app_paints_and_quits_before_torch_is_imported(
-    terminal: Callable[..., Terminal], slow_torch: None, tmp_path: Path
+    terminal: Callable[..., Terminal], slow_torch: dict[str, str], tmp_path: Path
 ) -> None:
     (tmp_path / "tokenwalk").mkdir()
     (tmp_path / "tokenwalk" / "config.toml").write_text("fps = 'fast'\n")
-    app = terminal("oat milk")
+    app = terminal("oat milk", new=True, **slow_torch)
     for text in ("next token", "oat milk", "loading", "fps"):
         app.until(text.encode())
     began = time.perf_counter()
@@ -159,8 +161,10 @@ def test_the_app_paints_and_quits_before_torch_is_imported(
     assert "Traceback" not in app.text
 
 
-def test_a_prompt_through_standard_input_opens_the_app(terminal: Callable[..., Terminal], slow_torch: None) -> None:
-    app = terminal("-", stdin=b"oat milk")
+def test_a_prompt_through_standard_input_opens_the_app(
+    terminal: Callable[..., Terminal], slow_torch: dict[str, str]
+) -> None:
+    app = terminal("-", stdin=b"oat milk", new=True, **slow_torch)
     app.until(b"oat milk")
     app.press(b"q")
     assert app.ended() == 0

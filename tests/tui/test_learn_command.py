@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import forked_python
+
 from core.loading.choice import ModelChoice
 from tui.app import TokenwalkApp
 from tui.commands.lesson_check import LessonCheck, run_cell
@@ -51,9 +53,9 @@ def test_check_names_the_line_of_what_does_not_hold(tmp_path: Path) -> None:
     file = tmp_path / "01-wrong.md"
     file.write_text(LESSON)
     command = [sys.executable, "-m", "tui", "learn", str(tmp_path), "--check"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = forked_python.run(command)
     assert done.returncode == 1, done.stderr
-    assert done.stdout.splitlines() == [
+    assert done.stdout.decode().splitlines() == [
         f"{file}:14: entropy_bits > 50 does not hold: 0.01025",
         f"{file}:19: after the solution, generated > 3 does not hold: 2",
         f"{file}:17: the solution does not reach the task",

@@ -11,6 +11,7 @@ from rich.style import Style
 
 from core import language
 from core.causal.question import CausalQuestion
+from core.lenses import table
 from core.loading.choice import Hyperparameters, ModelChoice
 from core.loading.models import load_model
 from core.sampling.sampler import Sampler
@@ -19,6 +20,8 @@ from tui import lenses
 from tui.drawing.origins import origin_text
 from tui.drawing.parts import part_name
 from tui.lenses.base import HeatMapPage, LensPage
+from tui.reports.cells import column_name
+from tui.reports.lenses import lens_lines
 
 WIDTHS = (46, 78)
 WHOLE = 56
@@ -170,3 +173,16 @@ def test_parts_of_a_model(name: str) -> None:
     assert [word for word in part_name(name).split() if word[0].isdigit()] == [
         w for w in name.split() if w[0].isdigit()
     ]
+
+
+@pytest.mark.parametrize("name", ["attribution", "gradients", "jacobian", "circuit", "patchscope"])
+def test_the_table_of_an_experiment_has_vietnamese_columns(answers: dict[str, Any], name: str) -> None:
+    """A person reads it; CSV, as JSON, is for programs and stays English."""
+    language.speak("vi")
+    found = table(name)(answers[name])
+    known = {"token", "logit"}
+    for column in found.columns:
+        assert column_name(column) != column or column in known
+    head = next(line for line in lens_lines(name, answers[name]) if line.startswith(column_name(found.columns[0])))
+    assert all(column_name(column) in head for column in found.columns)
+    assert str(found).split("\n")[0] == ",".join(found.columns)

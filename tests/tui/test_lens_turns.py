@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from lens_pages import DEEP
 from textual import events
 from textual.actions import parse
 
 from core import language
-from core.loading.choice import ModelChoice
 from tui import lenses
 from tui.app import TokenwalkApp
 from tui.keys import LEAVE, WALK
@@ -35,7 +35,7 @@ async def test_every_lens_is_reached_by_keys_and_by_name(
     real: Make, settle: Go, press: Go, until: Go, size: tuple[int, int]
 ) -> None:
     """`.` goes round all lenses and `,` back; each lens draws for one token and for a short walk."""
-    async with real("o", ModelChoice(name="model5", tokenizer="bytes", device="cpu")).run_test(size=size) as pilot:
+    async with real("o", DEEP).run_test(size=size) as pilot:
         app = pilot.app
         await settle(pilot)
         kinds = list(lenses.found())
@@ -59,7 +59,7 @@ async def test_every_lens_is_reached_by_keys_and_by_name(
 async def test_enter_has_one_name_in_the_border_and_the_footer(real: Make, settle: Go, press: Go, spoken: str) -> None:
     language.speak(spoken)
     named = set()
-    async with real("o", ModelChoice(name="model5", tokenizer="bytes", device="cpu")).run_test(size=SIZE) as pilot:
+    async with real("o", DEEP).run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
         for kind in lenses.found()[1:]:
@@ -74,7 +74,7 @@ async def test_enter_has_one_name_in_the_border_and_the_footer(real: Make, settl
 
 
 async def test_the_cursor_of_the_logit_lens_stays_where_a_person_has_put_it(real: Make, settle: Go, press: Go) -> None:
-    async with real("oat", ModelChoice(name="model5", tokenizer="bytes", device="cpu")).run_test(size=SIZE) as pilot:
+    async with real("oat", DEEP).run_test(size=SIZE) as pilot:
         await settle(pilot)
         lens = pilot.app.turn_to("logit")
         await settle(pilot)
@@ -134,9 +134,7 @@ async def test_every_lens_draws_without_color(
 ) -> None:
     """NO_COLOR lets Textual read the style of each segment, also of plain lines."""
     monkeypatch.setenv("NO_COLOR", "1")
-    async with real("oat", ModelChoice(name="model5", tokenizer="bytes", device="cpu")).run_test(
-        size=(80, 24)
-    ) as pilot:
+    async with real("oat", DEEP).run_test(size=(80, 24)) as pilot:
         app = pilot.app
         assert app.no_color
         await settle(pilot)

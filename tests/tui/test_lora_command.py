@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import forked_python
 import pytest
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
@@ -53,7 +54,7 @@ def test_a_saved_walk_names_its_adapter_and_replays(
     file = tmp_path / "walk.json"
     model = ("-m", str(chat_model), "--lora", f"{adapter}=0.5")
     program = (sys.executable, "-m", "tui", "generate", "oat", "-n", "6", "--save", str(file), *model)
-    assert subprocess.run(program, capture_output=True, check=False).returncode == 0
+    assert forked_python.run(program).returncode == 0
     (saved,) = json.loads(file.read_text())["models"]
     assert (saved["choice"]["lora"], saved["choice"]["lora_scale"]) == (str(adapter), 0.5)
     assert run_here("replay", str(file)).returncode == 0

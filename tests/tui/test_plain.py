@@ -8,6 +8,7 @@ import pytest
 from plain_lines import drawn, said_by, spoken_labels  # noqa: F401  # a fixture of every test here
 from rich.segment import Segment
 from rich.text import Text
+from textual._compositor import Compositor
 from textual.strip import Strip
 
 from core.language import _
@@ -29,6 +30,7 @@ from tui.sharing.view import lines_of
 TRAINED = ModelChoice(name="model5-trained", device="cpu")
 PROMPT = "I prefer oat milk in"
 Walked = Callable[..., list[str]]
+OTHERWISE = "the other view is drawn otherwise; what is said stays the same"
 QUICK = ("score", "branches", "flow", "attention", "logit", "context", "last_token", "weights", "lab")
 
 
@@ -134,6 +136,22 @@ def test_lenses_are_read_without_drawing(walked: Walked) -> None:
     assert not any("   " in line.strip() for line in lines)
 
 
+def test_nothing_is_drawn(walked: Walked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The walk, a lens and a dialog draw nothing, as nobody sees it."""
+    times, draw = [], Compositor._render_chops
+    monkeypatch.setattr(Compositor, "_render_chops", lambda *asked: times.append(asked) or draw(*asked))
+    walked(" ", "sampler", "?", "escape")
+    assert times == []
+
+
+async def test_a_picture_is_drawn_when_it_is_asked_for(tmp_path: Path) -> None:
+    app = SpokenWalk(TRAINED, Sampler(), PROMPT, settings=Settings(fps=60), sessions=tmp_path / "walks")
+    app.say = app.listen = lambda _: None
+    async with app.run_test() as pilot:
+        await pilot.pause()
+        assert "oat" in app.export_screenshot()
+
+
 def test_the_sampler_is_explained_in_numbers(walked: Walked) -> None:
     """They are those of a session without a screen."""
     session = Session(load_model(TRAINED))
@@ -172,11 +190,53 @@ def test_a_question_is_said_once(walked: Walked) -> None:
 
 def test_the_pattern_of_attention_is_read_in_numbers(walked: Walked) -> None:
     lines = walked("attention")
-    rows = [line for line in lines if re.fullmatch(r"\d  \S+( \S+)?  ([\d.]+ ?)+", line)][-5:]
+    names = ["I", '" prefer"', '" oat"', '" milk"', '" in"']
+    rows = [line for line in lines if re.match(r"\d  \S+( \S+)?: ", line)]
     for number, row in enumerate(rows, start=1):
-        weights = [float(each) for each in row.rsplit("  ", 1)[1].split()]
-        assert len(weights) == number
+        pairs = [each.rpartition(" ") for each in row.split(": ")[1].split(", ")]
+        assert [name for name, _space, _weight in pairs] == names[:number]
+        weights = [float(weight) for _name, _space, weight in pairs]
         assert sum(weights) == pytest.approx(1, abs=0.03)
+
+
+BARE = re.compile(r"(?<![\w.])[+-]?\d+\.\d+ +[+-]?\d")
+"""A number that stands beside another one, without a name between them."""
+VECTORS = re.compile(r"(values|embedding|averaged|from)( [+-]?\d+\.\d+)+|histogram.*")
+"""The first numbers of a vector, and a histogram, are lists."""
+ASKED = ("z", "I prefer oat milk on")
+
+
+@pytest.mark.parametrize("name", [kind.NAME for kind in pages.found() if kind.NAME not in ("candidates", "softmax")])
+def test_each_row_of_a_lens_names_its_numbers(walked: Walked, name: str) -> None:
+    """In each view, and in the row under the cursor."""
+    keys = ("down", "o", "up", "shift+right", "o", "down")
+    lines = walked(*ASKED, name, *keys, *(["home", "guess", "", "my"] if name == "guess" else []))
+    lines = lines[next(n for n, line in enumerate(lines) if line.startswith("lens ")) + 1 :]
+    assert [line for line in lines if BARE.search(VECTORS.sub("", line))] == []
+    assert [line for line in lines if re.search(r"(^|\s)-(\s|$)|columns", line)] == []
+    assert drawn(lines) == set()
+
+
+def test_the_source_of_a_stage_is_read_line_by_line(walked: Walked) -> None:
+    lines = walked("flow", "down", "down", "")
+    code = lines[lines.index("x = E[i]") :]
+    assert any("F.embedding(" in line for line in code)
+
+
+def test_values_that_are_not_there_are_named(walked: Walked) -> None:
+    """Nobody hears a dash, and a device that is not here has no times."""
+    assert "cuda: this build of torch has no CUDA" in walked("device")
+
+
+def test_a_circuit_is_heard_a_few_edges_at_a_time(walked: Walked) -> None:
+    lines = walked(*ASKED, "circuit", "shift+right", "down")
+    assert sum(line.startswith("rank ") for line in lines) == 11
+    assert "20 more edges: down" in lines
+    assert lines[-1].startswith("rank 2, sender ")
+
+
+def test_a_view_that_only_draws_otherwise_says_so(walked: Walked) -> None:
+    assert walked("o")[-1] == walked("context", "o")[-1] == OTHERWISE
 
 
 def test_every_part_of_the_weights_is_read(walked: Walked) -> None:
@@ -238,9 +298,10 @@ def test_an_experiment_without_its_question_says_what_is_missing(walked: Walked)
     lines = walked("contrast", "z", "I prefer oat milk on", "contrast")
     assert "corrupt" in lines[lines.index(next(line for line in lines if "path" not in line and "needs" in line))]
     start = next(n for n, line in enumerate(lines) if line.startswith("residual stream"))
-    assert lines[start + 1] == 'columns: I, " prefer", " oat", " milk", " in"'
-    assert lines[start + 5].startswith("layer 3: ")
-    assert lines[start + 5].endswith(" 1.00")  # the last position after the last block is the clean one's
+    assert re.fullmatch(
+        r'layer 3: I \S+, " prefer" \S+, " oat" \S+, " milk" \S+, " in" 1.00',  # the last position is the clean one's
+        lines[start + 4],
+    )
     assert drawn(lines) == set()
 
 

@@ -75,7 +75,7 @@ ROWS = [
     Row("lens.guess", lens("guess"), after=("candidates",)),
     Row("choose.train", "a new training", after=("escape",)),
     Row("walk.text", "open a text"),
-    Row("lens.turn", "#  token  hidden  KL bits", before=("last-token",)),
+    Row("lens.turn", "0  I hidden, KL # bits", before=("last-token",)),
     Row("lens.up", pattern(0, 0), before=("attention", "shift+down")),
     Row("lens.down", pattern(1, 0), before=("attention",)),
     Row("lens.left", pattern(1, 0), before=("attention", "shift+right")),

@@ -8,7 +8,9 @@ import termios
 from collections.abc import Callable
 from pathlib import Path
 
-from terminals import Terminal
+import forked_python
+from forked_python import ForkedPython
+from terminals import PATIENCE, Terminal
 
 from core.sessions.reader import read_record
 
@@ -131,12 +133,9 @@ def test_a_mistake_ends_as_that_of_another_command(run_here: Here) -> None:
 def test_a_pipe_gives_lines_and_the_setting_is_enough(tmp_path: Path) -> None:
     (tmp_path / "tokenwalk").mkdir()
     (tmp_path / "tokenwalk" / "config.toml").write_text('plain = true\n[keys]\n"walk.step" = "Z"\n')
-    done = subprocess.run(
-        [sys.executable, "-c", "from tui.start import main; main()", "oat", "--tokenizer", "bytes"],
-        input=b"Z\n\nnext\ntext",
-        capture_output=True,
-        timeout=60,
-        check=False,
+    done = forked_python.run(
+        [sys.executable, "-m", "tui", "oat", "--tokenizer", "bytes"],
+        b"Z\n\nnext\ntext",
         env={**os.environ, "XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)},
     )
     lines = done.stdout.decode().splitlines()
@@ -147,6 +146,13 @@ def test_a_pipe_gives_lines_and_the_setting_is_enough(tmp_path: Path) -> None:
 
 
 def test_a_closed_pipe_ends_it_without_a_word() -> None:
-    script = 'set -o pipefail; printf "g\\n" | "$0" -c "from tui.start import main; main()" --plain oat | head -1'
-    closed = subprocess.run(["bash", "-c", script, sys.executable], capture_output=True, timeout=60, check=False)
-    assert (closed.returncode, closed.stderr) == (141, b"")
+    command = [sys.executable, "-m", "tui", "--plain", "oat"]
+    with ForkedPython(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin and process.stdout and process.stderr
+        process.stdin.write(b"g\n")
+        process.stdin.close()
+        process.stdout.readline()
+        process.stdout.close()
+        error = process.stderr.read()
+        assert process.wait(PATIENCE) == 128 + signal.SIGPIPE
+    assert error == b""

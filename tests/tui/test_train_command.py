@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forked_python import ForkedPython
 
 from core.loading import tokenizers
 from core.loading.checkpoints import card, checkpoint, folders
@@ -230,7 +231,7 @@ def test_ctrl_c_of_a_real_process_leaves_a_checkpoint(story: Path, home: Path) -
     """A real interrupt; the checkpoint holds the last step that was printed, or a later one."""
     command = [sys.executable, "-m", "tui", "train", *SMALL, "--text", str(story), "-n", "100000000", "--json"]
     alone = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=alone) as process:
+    with ForkedPython(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=alone) as process:
         assert process.stdout and process.stderr
         begun = [process.stdout.readline() for _ in range(20)]
         process.send_signal(signal.SIGINT)

@@ -235,7 +235,7 @@ class AttentionLens(LensPage["AttentionView"]):
     def _grid(self, answer: "AttentionView", width: int, height: int) -> Iterator[Text]:
         layers, heads = len(answer.heads), len(answer.heads[0])
         layer, head = min(self.chosen_layer, layers - 1), min(self.chosen_head, heads - 1)
-        summary = self._summary(answer, answer.heads[layer][head], width)
+        summary = self.summary(answer, answer.heads[layer][head], width)
         yield from summary
         height -= len(summary) - 1
         shown = len(answer.pieces) - answer.start
@@ -249,7 +249,7 @@ class AttentionLens(LensPage["AttentionView"]):
                 parts = [self._line(answer, number, at, line, (across, down)) for at in columns]
                 yield self._joined(number, columns, across, parts)
 
-    def _summary(self, answer: "AttentionView", here: "HeadSummary", width: int) -> list[Text]:
+    def summary(self, answer: "AttentionView", here: "HeadSummary", width: int) -> list[Text]:
         """Where the last position looks in the chosen head."""
         return self.folded(
             width,

@@ -23,6 +23,7 @@ from tui.drawing.peak import BULK, peak_line
 from tui.drawing.question import why_in
 from tui.drawing.sampler import stages_line
 from tui.drawing.text import decimals_for, fit, label, number_in, percent
+from tui.drawing.wrap import wrapped
 from tui.lenses.base import KeyWords, Lens
 from tui.lenses.base.lens import BORDER
 from tui.runner import Frame
@@ -203,7 +204,8 @@ class ChartLens(Lens, can_focus=True):
 
     def _lines(self, width: int, height: int) -> list[Strip]:
         if self._chart is None:
-            return [Strip([Segment(fit(self._empty, width), self.style_of("candidates--empty"))], width)]
+            style = self.style_of("candidates--empty")
+            return [Strip([Segment(fit(line, width), style)], width) for line in wrapped(self._empty, max(1, width))]
         return self._rows(self._chart, width, height)
 
     def _rows(self, chart: Chart, width: int, height: int) -> list[Strip]:

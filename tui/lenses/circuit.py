@@ -147,7 +147,7 @@ class CircuitLens(ExperimentPage["Circuit"]):
         patched = self._patched_walk()
         head = self.why(answer, max(0, width - len(patched)))
         yield head.append_text(self.text((patched, "bar")))
-        facts = list(self._facts(answer, width))
+        facts = list(self.facts(answer, width))
         yield from facts
         yield from self._curve(answer, counts, width)
         yield Text()
@@ -158,7 +158,7 @@ class CircuitLens(ExperimentPage["Circuit"]):
         else:
             yield from self._list(kept, off, width, height - 7 - len(facts))
 
-    def _facts(self, answer: "Circuit", width: int) -> Iterator[Text]:
+    def facts(self, answer: "Circuit", width: int) -> Iterator[Text]:
         """What the k edges carry, between the two prompts."""
         point, k = self._point(answer), _("{count:,} of {total:,} edges").format(count=self.count, total=answer.total)
         if point is None:

@@ -158,7 +158,8 @@ class ContrastLens(HeatMapPage["Contrast"], ExperimentPage["Contrast"]):
             yield self.text((_("this model has no MLP"), "muted"))
             return
         estimated = self._map(answer, estimated=True)
-        under = self._under_cursor(answer, exact, estimated, width)
+        where, numbers = self._cell(answer, exact, estimated)
+        under = self.at_both_ends(width, (where, "muted"), (numbers, "text"))
         yield from under
         room = height - 1 - len(about) - len(under)
         half = (width - GAP) // 2
@@ -209,7 +210,11 @@ class ContrastLens(HeatMapPage["Contrast"], ExperimentPage["Contrast"]):
         shown = _("estimate: ") if self.estimates else ""
         return self.at_both_ends(width, (f"{shown}{_(TITLES[self.map])}", "text"), state)
 
-    def _under_cursor(self, answer: "Contrast", exact: HeatMap, estimated: HeatMap, width: int) -> list[Text]:
+    def at_cursor(self, answer: "Contrast") -> str:
+        return ": ".join(self._cell(answer, self._map(answer), self._map(answer, estimated=True)))
+
+    def _cell(self, answer: "Contrast", exact: HeatMap, estimated: HeatMap) -> tuple[str, str]:
+        """The place of the cell under the cursor, and its numbers."""
         row, column = self.cursor, min(self.column, len(exact.columns) - 1)
         if self.map == "heads":
             where = _("head {layer}.{head}").format(layer=row, head=column)
@@ -222,8 +227,7 @@ class ContrastLens(HeatMapPage["Contrast"], ExperimentPage["Contrast"]):
         value, estimate = exact.at(row, column), estimated.at(row, column)
         if self._patch(answer) in self._patches:
             where = _("▸ {where} · patched").format(where=where)
-        numbers = _("{value}  estimate {estimate}").format(value=signed(value), estimate=signed(estimate))
-        return self.at_both_ends(width, (where, "muted"), (numbers, "text"))
+        return where, _("{value}  estimate {estimate}").format(value=signed(value), estimate=signed(estimate))
 
 
 def _agreement(agreed: "Agreement") -> str:

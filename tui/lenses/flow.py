@@ -49,14 +49,14 @@ class FlowLens(LensPage["Flow"]):
         return Question(lambda session: lens("flow")(session.current_step()))
 
     def looked_at(self) -> dict[str, int | str]:
-        shown = self._shown()
+        shown = self.shown()
         return {"row": shown[self.cursor].name} if self.cursor < len(shown) else {}
 
     def choice_count(self) -> int:
-        return len(self._shown())
+        return len(self.shown())
 
     def choose(self, number: int | None = None) -> None:
-        shown = self._shown()
+        shown = self.shown()
         at = self.cursor if number is None else number - 1
         if self.answer and at < len(shown):
             component = shown[at].component
@@ -65,7 +65,7 @@ class FlowLens(LensPage["Flow"]):
 
     def switch_view(self) -> None:
         """Show or hide the parts of the stage under the cursor."""
-        shown = self._shown()
+        shown = self.shown()
         if self.cursor >= len(shown):
             return
         here = next(n for n in range(self.cursor, -1, -1) if not shown[n].level)
@@ -80,7 +80,7 @@ class FlowLens(LensPage["Flow"]):
         self.of_batch = across > 0 if across else self.of_batch
         self.draw()
 
-    def _shown(self) -> list["FlowStage"]:
+    def shown(self) -> list["FlowStage"]:
         """The stages, and the parts of the unfolded ones."""
         shown: list[FlowStage] = []
         parent_unfolded = False
@@ -125,7 +125,7 @@ class FlowLens(LensPage["Flow"]):
         adds = _("adds to residual") if bar + SHARE >= 16 else _("adds")
         head = f"{'  ' + _('stage'):<{name}} {_('shape'):<{shape}} {'‖x‖':>{NORM}}  {fit(adds, bar + SHARE)}"
         yield self.text((head + (_("  values of the last position") if beside else ""), "head"))
-        for number, stage in enumerate(self._shown()):
+        for number, stage in enumerate(self.shown()):
             chosen = number == self.cursor
             row = self._row(stage, bar, name, shape)
             used = sum(len(words) for words, _ in row)

@@ -157,7 +157,7 @@ class HeadsLens(HeatMapPage["HeadsView"], ExportedPage["HeadsView"]):
         super().draw()
 
     def lines(self, answer: "HeadsView", width: int, height: int) -> Iterator[Text]:
-        above = self.folded(width, (self._asked(answer, width), "muted"))
+        above = self.folded(width, (self.asked_words(answer, width), "muted"))
         yield from above
         drawn = self.heat_map()
         if drawn is None:
@@ -169,7 +169,7 @@ class HeadsLens(HeatMapPage["HeadsView"], ExportedPage["HeadsView"]):
         yield from here
         yield from self.map_lines(drawn, width, height - len(above) - 1 - len(here))
 
-    def _asked(self, answer: "HeadsView", width: int) -> str:
+    def asked_words(self, answer: "HeadsView", width: int) -> str:
         """What the map shows, in words; where there is no room, without what it was measured on."""
         if self.view.part == "composition":
             if answer.layer < 1:
@@ -199,18 +199,24 @@ class HeadsLens(HeatMapPage["HeadsView"], ExportedPage["HeadsView"]):
                 line.append_text(self.text((words, "text"), (f" {value:.2f}", "bar")))
         return line
 
-    def _here(self, answer: "HeadsView", drawn: HeatMap, width: int) -> list[Text]:
+    def at_cursor(self, answer: "HeadsView") -> str:
+        drawn = self.heat_map()
+        head, value, says = self._cell(answer, drawn) if drawn else ("", None, "")
+        return f"{head}: {says}" if value is None else f"{head}: {value:.3f}, {says}"
+
+    def _cell(self, answer: "HeadsView", drawn: HeatMap) -> tuple[str, float | None, str]:
         """The head under the cursor, its number, and what that says."""
         layer, head = min(self.cursor, len(drawn.rows) - 1), min(self.column, len(drawn.columns) - 1)
         value = drawn.at(layer, head)
+        name = _("head {layer}.{head}").format(layer=layer, head=head)
+        return name, value, _("not yet") if value is None else self._words(answer, value)
+
+    def _here(self, answer: "HeadsView", drawn: HeatMap, width: int) -> list[Text]:
+        """The head under the cursor as lines."""
+        name, value, says = self._cell(answer, drawn)
         if value is None:
-            return [self.text((_("head {layer}.{head}  not yet").format(layer=layer, head=head), "faint"))]
-        return self.folded(
-            width,
-            (_("head {layer}.{head}").format(layer=layer, head=head), "text"),
-            (f" {value:.3f}", "bar"),
-            (f"  {self._words(answer, value)}", "muted"),
-        )
+            return [self.text((f"{name}  {says}", "faint"))]
+        return self.folded(width, (name, "text"), (f" {value:.3f}", "bar"), (f"  {says}", "muted"))
 
     def _words(self, answer: "HeadsView", value: float) -> str:
         if self.view.part == "composition":

@@ -15,6 +15,7 @@ from tui.drawing.parts import part_name
 from tui.drawing.plots import curve
 from tui.drawing.text import decimals_for, fit, label, percent, within
 from tui.lenses.base import AXIS, HeatMapPage, KeyWords
+from tui.lenses.base.heat import EVERYTHING
 from tui.runner import Frame, Question
 
 if TYPE_CHECKING:
@@ -69,6 +70,14 @@ class LogitLensPage(HeatMapPage["LogitLens"]):
     def heat_map(self) -> HeatMap | None:
         drawn = self.answer.map if self.answer else None
         return heat_map(drawn, QUANTITIES[self.quantity]) if drawn else None
+
+    def at_cursor(self, answer: "LogitLens") -> str:
+        drawn, shown = answer.map, self.heat_map()
+        if drawn is None or shown is None:
+            return _("reading every position …")
+        row, column = min(self.cursor, len(drawn.rows) - 1), min(self.column, len(drawn.pieces) - 1)
+        where = _("{layer} at {token}: ").format(layer=shown.rows[row], token=shown.columns[column])
+        return where + "  ".join(cell_words(drawn, row, column, EVERYTHING))
 
     def choice_count(self) -> int:
         if self.view == "map":

@@ -110,6 +110,23 @@ class PathsLens(HeatMapPage["Paths"], ExperimentPage["Paths"]):
         self.hint(_("↑↓ ⇧←→ sender · ⏎ receive · 1 q 2 k 3 v{back}").format(back=back) if self.answer else "")
         super().draw()
 
+    def at_cursor(self, answer: "Paths") -> str:
+        drawn = self.heat_map()
+        return ": ".join(self._cell(answer, drawn)) if drawn else ""
+
+    def _cell(self, answer: "Paths", drawn: HeatMap) -> tuple[str, str]:
+        """The sender under the cursor, and its numbers."""
+        value = drawn.at(self.cursor, self.column)
+        known = drawn.columns[self.column] if drawn.rows else ""
+        where = (
+            f"MLP {self.cursor}"
+            if known == "mlp"
+            else _("head {layer}.{head}").format(layer=self.cursor, head=known)
+            if known
+            else _("no head before it")
+        )
+        return where, (signed(value) if known else "") + _("  embedding {value}").format(value=signed(answer.embedding))
+
     def lines(self, answer: "Paths", width: int, height: int) -> Iterator[Text]:
         corrupt = _(" · corrupt {corrupt:+.2f}").format(corrupt=answer.corrupt)
         head = self.why(answer, max(0, width - len(corrupt)))
@@ -125,16 +142,7 @@ class PathsLens(HeatMapPage["Paths"], ExperimentPage["Paths"]):
         words = _("one sender directly to {label}; 0 corrupt, 1 clean").format(label=answer.label)
         above = self.at_both_ends(width, (words, "text"), (done, "bar"))
         yield from above
-        value = drawn.at(self.cursor, self.column)
-        known = drawn.columns[self.column] if drawn.rows else ""
-        where = (
-            f"MLP {self.cursor}"
-            if known == "mlp"
-            else _("head {layer}.{head}").format(layer=self.cursor, head=known)
-            if known
-            else _("no head before it")
-        )
-        numbers = (signed(value) if known else "") + _("  embedding {value}").format(value=signed(answer.embedding))
+        where, numbers = self._cell(answer, drawn)
         yield self.text((fit(where, max(0, width - len(numbers) - 2)) + "  ", "muted"), (numbers, "text"))
         if drawn.rows:
             yield from self.map_lines(drawn, width, height - 2 - len(above))

@@ -1,36 +1,58 @@
 """A lens in words: its answer as the reports of the commands print it, without what is drawn there."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from textual.binding import Binding
 
-from core import lenses
-from core.language import _
+from core.language import _, ngettext
 from core.walk.values import Summary
 from tui import lenses as pages
 from tui.drawing.parts import part_name
 from tui.drawing.question import why
-from tui.drawing.spoken import spoken
-from tui.drawing.text import compact, label, one_line, percent, verbatim
+from tui.drawing.spoken import formula, spoken
+from tui.drawing.text import compact, label, one_line, percent
 from tui.lenses.base import Lens, LensPage
 from tui.lenses.base.experiment import ExperimentPage
+from tui.lenses.base.heat import EVERYTHING
+from tui.lenses.circuit import CircuitLens
+from tui.lenses.continuations import ContinuationsLens
 from tui.lenses.contrast import ContrastLens
 from tui.lenses.draft import DraftLens
-from tui.lenses.guess import GuessLens
+from tui.lenses.heads import HeadsLens
+from tui.lenses.ladder import LadderLens
+from tui.lenses.logit import LogitLensPage
 from tui.lenses.sampler import SamplerLensPage
+from tui.lenses.score import ScoreLens
 from tui.lenses.softmax import SoftmaxLens
-from tui.plain import words
-from tui.reports.cells import cell
+from tui.plain import rows, words
+from tui.plain.lab import lab_lines
+from tui.reports.cells import sentences_of
 from tui.reports.drafting import draft_lines
 from tui.reports.guesses import guess_lines
 from tui.reports.heat_maps import NAMES
-from tui.reports.lenses import SHADES, histogram_facts, lens_lines, weights_check
+from tui.reports.lenses import (
+    attention_checks,
+    device_facts,
+    histogram_facts,
+    lens_lines,
+    question_lines,
+    settled_lines,
+    weights_check,
+)
 from tui.reports.sampler import knob_words, sampler_lines
 from tui.reports.softmax import formula_lines, shares_lines
 
 if TYPE_CHECKING:
-    from core.lenses.flow import Flow
+    from core.lenses.attention import AttentionView
+    from core.lenses.circuit import Circuit
+    from core.lenses.context import ContextTable
+    from core.lenses.device import Devices
+    from core.lenses.heads import HeadsView
+    from core.lenses.ladder import Ladder
+    from core.lenses.last_token import LastToken
+    from core.lenses.logit import LogitLens
     from core.lenses.paths import Paths
     from core.lenses.weights import Weights
 
@@ -68,27 +90,15 @@ def keys_line(lens: Lens) -> str:
 
 def answer_lines(lens: LensPage[Any], answer: Any) -> Iterator[str]:
     """What a lens shows."""
-    name = lens.NAME
-    match lens:
-        case SamplerLensPage():
-            yield from map(spoken, _sampler_lines(lens, answer))
-        case SoftmaxLens():
-            names = lens.names(answer)
-            lines = shares_lines(answer, names) if lens.second_view else formula_lines(answer, names, lens.score)
-            yield from map(spoken, lines)
-        case GuessLens():
-            yield from map(spoken, guess_lines(answer)) if answer else _hidden()
-        case DraftLens():
-            lines = draft_lines(answer, lens.cursor) if answer.rounds else iter([lens.waiting_text()])
-            yield from map(spoken, lines)
-        case ContrastLens():
-            yield from map(spoken, _contrast_lines(lens, answer))
-        case ExperimentPage() if name not in OWN:
-            yield from map(spoken, _table_lines(name, answer))
-        case _ if name in OWN:
-            yield from map(spoken, OWN[name](answer))
-        case _:
-            yield from filter(None, map(spoken, _report(name, answer)))
+    return filter(None, map(spoken, _lines(lens, answer)))
+
+
+def _lines(lens: LensPage[Any], answer: Any) -> Iterator[str]:
+    if own := OWN.get(lens.NAME):
+        return own(lens, answer)
+    if isinstance(lens, ExperimentPage):
+        return _table_lines(lens, answer)
+    return iter(lens_lines(lens.NAME.replace("_", "-"), answer))
 
 
 def _hidden() -> Iterator[str]:
@@ -96,21 +106,75 @@ def _hidden() -> Iterator[str]:
     yield _("enter asks for your guess; then you hear the token that came, and what your guess cost in bits.")
 
 
+def _softmax_lines(lens: SoftmaxLens, answer: Any) -> Iterator[str]:
+    names = lens.names(answer)
+    yield from shares_lines(answer, names) if lens.second_view else formula_lines(answer, names, lens.score)
+
+
+def _draft_lines(lens: DraftLens, answer: Any) -> Iterator[str]:
+    return draft_lines(answer, lens.cursor) if answer.rounds else iter([lens.waiting_text()])
+
+
+def _continuation_lines(lens: ContinuationsLens, answer: Any) -> Iterator[str]:
+    if not answer.continuations:
+        yield lens.waiting_text()
+    elif lens.merged:
+        yield from (rows.strand_line(each, len(answer.continuations)) for each in answer.strands)
+    else:
+        yield from words.continuation_lines(answer)
+
+
 def _sampler_lines(lens: SamplerLensPage, answer: Any) -> Iterator[str]:
     yield from sampler_lines(answer)
     if stage := lens.stage:
         knobs = ", ".join(knob_words(stage))
         yield _("stage {number}, {title}: {knobs}; {formula}").format(
-            number=lens.cursor + 1, title=_(stage.TITLE), knobs=knobs, formula=_(stage.FORMULA)
+            number=lens.cursor + 1, title=_(stage.TITLE), knobs=knobs, formula=formula(_(stage.FORMULA))
         )
 
 
-def _report(name: str, answer: Any) -> Iterator[str]:
-    """The report; a picture in it is replaced by its numbers."""
-    pattern = iter(words.pattern_lines(answer.pieces, answer.start, answer.pattern) if name == "attention" else ())
-    for line in lens_lines(name.replace("_", "-"), answer):
-        drawn = name == "attention" and line and "%" not in line and set(line.split()[-1]) <= set(SHADES)
-        yield next(pattern) if drawn else line
+def grid_lines(grid: Iterable[Sequence[float | None]], columns: Sequence[str], decimals: int = 2) -> Iterator[str]:
+    """A table of numbers: a line for each layer, each number with the name of its column."""
+    for layer, row in enumerate(grid):
+        yield _("layer {layer}: {numbers}").format(layer=layer, numbers=rows.named(columns, row, decimals))
+
+
+def numbered(count: int) -> list[str]:
+    """The names of heads."""
+    return [_("head {n}").format(n=n) for n in range(count)]
+
+
+def _attention_lines(answer: "AttentionView") -> Iterator[str]:
+    """The weights of the last position, of the others, and of each head its entropy."""
+    yield _("layer {layer}, head {head}: attention weights of the last position").format(
+        layer=answer.layer, head=answer.head
+    )
+    for position, (piece, weight) in enumerate(zip(answer.pieces, answer.row, strict=True)):
+        yield f"{position}  {label(piece)}  {percent(weight, 2)}"
+    yield _("attention pattern: each row is a position, each number the weight on an earlier position or its own")
+    yield from rows.pattern_lines(answer)
+    yield _("entropy of each head's attention weights at the last position, bits")
+    yield from grid_lines([[head.entropy_bits for head in row] for row in answer.heads], numbered(len(answer.heads[0])))
+    yield from attention_checks(answer)
+
+
+def _logit_lines(lens: LogitLensPage, answer: "LogitLens") -> Iterator[str]:
+    """Every layer at the last position; in the map, the likeliest token of each layer at every position."""
+    if lens.view != "map":
+        yield from map(rows.layer_line, answer.layers)
+        yield from settled_lines(answer)
+        return
+    if (drawn := answer.map) is None:
+        yield _("reading every position …")
+        return
+    yield _("the likeliest token after each block at each position")
+    columns = [label(piece) for piece in drawn.pieces]
+    for name, row in zip(drawn.names, drawn.rows, strict=True):
+        cells = (
+            _("after {token} {likeliest}").format(token=token, likeliest=label(each.top[0].piece))
+            for token, each in zip(columns, row, strict=False)
+        )
+        yield f"{part_name(name)}: {', '.join(cells) or _('none')}"
 
 
 def _weights_lines(answer: "Weights") -> Iterator[str]:
@@ -146,66 +210,135 @@ def _watermark_lines(answer: Any) -> Iterator[str]:
 def _contrast_lines(lens: ContrastLens, answer: Any) -> Iterator[str]:
     """The map that is chosen, in numbers: a line for each layer."""
     yield why(answer.asked)
-    if not (rows := getattr(answer, lens.map)):
+    if not (grid := getattr(answer, lens.map)):
         yield _("this map is not measured yet")
         return
-    columns = range(len(rows[0])) if lens.map == "heads" else [label(each) for each in answer.pieces]
-    yield from words.map_lines(
-        _("{title}, 0 corrupt, 1 clean").format(title=_(NAMES[lens.map])), rows, list(map(str, columns))
-    )
+    yield _("{title}, 0 corrupt, 1 clean").format(title=_(NAMES[lens.map]))
+    columns = numbered(len(grid[0])) if lens.map == "heads" else [label(each) for each in answer.pieces]
+    yield from grid_lines(grid, columns)
 
 
 def _paths_lines(answer: "Paths") -> Iterator[str]:
     """What each sender does, in numbers: a line for each layer."""
     yield why(answer.asked)
-    heads = [*map(str, range(len(answer.heads[0]) if answer.heads else 0)), *(["mlp"] if answer.mlp else [])]
-    rows = [(*row, *answer.mlp[number : number + 1]) for number, row in enumerate(answer.heads)]
-    yield from words.map_lines(_("one sender directly to {label}").format(label=answer.label), rows, heads)
+    yield _("one sender directly to {label}; 0 corrupt, 1 clean").format(label=answer.label)
+    columns = [*numbered(len(answer.heads[0]) if answer.heads else 0), *(["MLP"] if answer.mlp else [])]
+    grid = [(*row, *answer.mlp[number : number + 1]) for number, row in enumerate(answer.heads)]
+    yield from grid_lines(grid, columns)
 
 
-def _flow_lines(answer: "Flow") -> Iterator[str]:
-    """A line for each stage, whose numbers have their names."""
-    for stage in answer.stages:
-        shape = " ".join(f"{axis} {size:,}" for axis, size in stage.axes)
-        values = [f"{value}" if isinstance(value, int) else f"{value:.4g}" for value in stage.values]
-        pairs = [f"{label(each)} {value}" for each, value in zip(stage.labels, values, strict=False)]
+def _heads_lines(lens: HeadsLens, answer: "HeadsView") -> Iterator[str]:
+    """The score that is chosen, of every head."""
+    yield f"{lens.title_detail()}: {lens.asked_words(answer, EVERYTHING)}"
+    if (drawn := lens.heat_map()) is None:
+        yield _("one layer has no earlier heads to read from") if len(answer.induction) == 1 else lens.waiting_text()
+        return
+    yield from grid_lines(drawn.values, numbered(len(drawn.columns)), decimals=3)
+
+
+def _circuit_lines(lens: CircuitLens, answer: "Circuit") -> Iterator[str]:
+    """What the edges that are kept carry, how much others would, and each edge."""
+    yield why(answer.asked)
+    yield from (line.plain for line in lens.facts(answer, EVERYTHING))
+    shares = ", ".join(
+        ngettext("{edges:,} edge {share}", "{edges:,} edges {share}", each.edges).format(
+            edges=each.edges, share=percent(each.share, 1)
+        )
+        for each in answer.curve
+    )
+    yield _("carried of the difference: {shares}").format(shares=shares or _("none"))
+    yield from islice(rows.table_lines(lens.NAME, answer), min(lens.count, words.READ))
+    if more := lens.count - words.READ:
+        yield ngettext("{count:,} more edge: down", "{count:,} more edges: down", more).format(count=more)
+
+
+def _table_lines(lens: ExperimentPage[Any], answer: Any) -> Iterator[str]:
+    """The question of an experiment and its table, each number with its name."""
+    yield from question_lines(lens.NAME, answer)
+    yield from rows.table_lines(lens.NAME, answer)
+
+
+def _context_lines(answer: "ContextTable") -> Iterator[str]:
+    yield from (rows.prefix_line(number, each) for number, each in enumerate(answer.rows, start=answer.start))
+    yield from sentences_of(answer.note)
+
+
+def _last_token_lines(answer: "LastToken") -> Iterator[str]:
+    yield from (rows.change_line(answer.how, each) for each in answer.changes)
+    if answer.together_bits is not None:
+        yield _("all of them at once: KL {bits:.6f} bits").format(bits=answer.together_bits)
+    yield from sentences_of(answer.why, answer.note)
+
+
+def _ladder_lines(lens: LadderLens, answer: "Ladder") -> Iterator[str]:
+    """Each rung with what it adds, or the divergences between them."""
+    if lens.divergences:
+        yield _("KL divergence of the next token between every two rungs, bits")
+        yield from rows.divergence_lines(answer)
+    else:
+        for rung in answer.rungs:
+            yield rows.rung_line(rung)
+            if not rung.trained:
+                yield one_line(_(rung.adds))
+                yield "; ".join(f"{each.name} {each.before} → {each.after}" for each in rung.differences)
+    yield from sentences_of(*answer.notes)
+
+
+def _device_lines(answer: "Devices") -> Iterator[str]:
+    """What each device takes, or why it cannot be used."""
+    yield from device_facts(answer)
+    for each in answer.times:
         parts = [
-            part_name(stage.name),
-            _("level {level}").format(level=stage.level) if stage.level else "",
-            shape,
-            "" if stage.norm is None else _("norm {norm:.3f}").format(norm=stage.norm),
-            "" if stage.stream is None else _("residual stream {norm:.3f}").format(norm=stage.stream),
-            verbatim(stage.text) or ", ".join(pairs) or _("values {values} …").format(values=" ".join(values[:4])),
+            one_line(each.problem or each.label),
+            *(
+                f"{name} {1000 * seconds:,.1f} ms"
+                for name, seconds in (
+                    (_("creation"), each.create_seconds),
+                    (_("forward"), each.forward_seconds),
+                    (_("training step"), each.train_seconds),
+                )
+                if seconds is not None
+            ),
+            "" if each.size_bytes is None else _("{size} of weights").format(size=compact(each.size_bytes) + "B"),
         ]
-        yield "  ".join(filter(None, parts))
+        yield f"{one_line(each.name)}: {', '.join(filter(None, parts))}"
+    yield from sentences_of(answer.note)
 
 
-def _table_lines(name: str, answer: Any) -> Iterator[str]:
-    """The question of an experiment and its table; what a row does not have is said so."""
-    found = lenses.table(name)(answer)
-    report = lens_lines(name.replace("_", "-"), answer)
-    yield from report[: len(report) - len(found.rows) - 1]
-    yield _("columns: {columns}").format(columns=", ".join(found.columns))
-    for row in found.rows:
-        yield "  ".join(cell(column, value) or _("none") for column, value in zip(found.columns, row, strict=True))
-
-
-def _summary_lines(answer: Summary) -> Iterator[str]:
-    yield _("perplexity {perplexity:.2f}, {bits:.3f} bits per token, {measured:,} tokens").format(
-        perplexity=answer.perplexity, bits=answer.bits_per_token, measured=answer.measured
+def _score_lines(lens: ScoreLens, answer: Summary) -> Iterator[str]:
+    yield _(
+        "perplexity {perplexity:.2f}, {bits:.3f} bits per token, {bytes:.3f} bits per byte, {measured:,} tokens"
+    ).format(
+        perplexity=answer.perplexity,
+        bits=answer.bits_per_token,
+        bytes=answer.bits_per_byte,
+        measured=answer.measured,
     )
-    yield _("the most surprising positions: {positions}").format(
-        positions=one_line(", ".join(map(str, answer.worst[: words.READ])))
-    )
+    yield _("the most surprising tokens:")
+    yield from islice(rows.worst_lines(lens, answer), words.READ)
 
 
-OWN: dict[str, Callable[[Any], Iterator[str]]] = {
-    "branches": words.forest_lines,
-    "continuations": words.continuation_lines,
-    "flow": _flow_lines,
-    "paths": _paths_lines,
-    "score": _summary_lines,
-    "watermark": _watermark_lines,
-    "weights": _weights_lines,
+OWN: dict[str, Callable[[Any, Any], Iterator[str]]] = {
+    "attention": lambda _lens, answer: _attention_lines(answer),
+    "branches": lambda _lens, answer: words.forest_lines(answer),
+    "circuit": _circuit_lines,
+    "context": lambda _lens, answer: _context_lines(answer),
+    "continuations": _continuation_lines,
+    "contrast": _contrast_lines,
+    "device": lambda _lens, answer: _device_lines(answer),
+    "draft": _draft_lines,
+    "flow": lambda _lens, answer: map(rows.stage_line, answer.stages),
+    "guess": lambda _lens, answer: guess_lines(answer) if answer else _hidden(),
+    "heads": _heads_lines,
+    "lab": lambda _lens, answer: lab_lines(answer),
+    "ladder": _ladder_lines,
+    "last_token": lambda _lens, answer: _last_token_lines(answer),
+    "logit": _logit_lines,
+    "paths": lambda _lens, answer: _paths_lines(answer),
+    "sampler": _sampler_lines,
+    "score": _score_lines,
+    "softmax": _softmax_lines,
+    "watermark": lambda _lens, answer: _watermark_lines(answer),
+    "weights": lambda _lens, answer: _weights_lines(answer),
 }
-"""Lenses that have no report, or whose report is a table with empty cells, or with signs."""
+"""By name, what a lens says; others are experiments with a table."""

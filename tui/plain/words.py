@@ -227,21 +227,6 @@ def continuation_lines(tree: ContinuationTree) -> Iterator[str]:
         )
 
 
-def pattern_lines(pieces: Sequence[bytes], start: int, rows: Sequence[Sequence[float]]) -> Iterator[str]:
-    """Attention weights in numbers: a line for each position, from the first to its own."""
-    for position, row in enumerate(rows, start=start):
-        yield f"{position}  {label(pieces[position])}  " + " ".join(f"{weight:.2f}" for weight in row)
-
-
-def map_lines(title: str, rows: Sequence[Sequence[float | None]], columns: Sequence[str]) -> Iterator[str]:
-    """A table of numbers: its columns in one line, then a line for each layer."""
-    yield title
-    yield _("columns: {columns}").format(columns=", ".join(columns))
-    for layer, row in enumerate(rows):
-        numbers = " ".join("-" if value is None else f"{value:.2f}" for value in row)
-        yield _("layer {layer}: {numbers}").format(layer=layer, numbers=numbers)
-
-
 # Screens -------------------------------------------------------------------------------------------------------------
 
 

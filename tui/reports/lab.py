@@ -20,7 +20,7 @@ def lab_lines(answer: "Lab") -> Iterator[str]:
     yield ""
     yield from _batch(answer.batch)
     yield ""
-    yield from _lookup(answer.lookup)
+    yield from lookup_lines(answer.lookup)
     yield ""
     yield from _switch(answer.switch)
 
@@ -36,8 +36,13 @@ def _averaging(averaging: "CausalAverage") -> Iterator[str]:
         yield f"  {fit(label(piece), 14)} {row}  ×  {before}  =  {after}"
 
 
+def norm_title(norm: "NormEffect") -> str:
+    """Which norm it is."""
+    return (_("Norm: {name}") if norm.own else _("Norm: {name}, which this model does not have")).format(name=norm.name)
+
+
 def _norm(norm: "NormEffect") -> Iterator[str]:
-    yield (_("Norm: {name}") if norm.own else _("Norm: {name}, which this model does not have")).format(name=norm.name)
+    yield norm_title(norm)
     yield _("  before  mean {mean_before:>9.4f}  std {std_before:>9.4f}  {numbers}").format(
         mean_before=norm.mean_before, std_before=norm.std_before, numbers=numbers(norm.before)
     )
@@ -57,7 +62,8 @@ def _batch(batch: "TrainingBatch") -> Iterator[str]:
     )
 
 
-def _lookup(lookup: "EmbeddingLookup") -> Iterator[str]:
+def lookup_lines(lookup: "EmbeddingLookup") -> Iterator[str]:
+    """An embedding as a lookup and as a product."""
     yield _("nn.Embedding and nn.Linear on one-hot vectors, {rows:,} × {columns}").format(
         rows=lookup.rows, columns=lookup.columns
     )

@@ -11,7 +11,7 @@ from tui.drawing.attributions import advice, start, total
 from tui.drawing.parts import part_name
 from tui.drawing.question import why
 from tui.drawing.text import compact, fit, label, one_line, percent
-from tui.reports.cells import bar, cell, numbers, sentences_of, shared_decimals, token_cell
+from tui.reports.cells import bar, cell, column_name, numbers, sentences_of, shared_decimals, token_cell
 from tui.reports.heat_maps import contrast_lines, paths_lines
 from tui.reports.lab import lab_lines
 
@@ -36,16 +36,21 @@ def lens_lines(name: str, answer: Any) -> list[str]:
     return [line.rstrip() for line in lines]
 
 
-def _experiment(name: str, answer: Any) -> Iterator[str]:
-    """The question of an experiment, and its table with aligned columns."""
+def question_lines(name: str, answer: Any) -> Iterator[str]:
+    """What an experiment was asked, and what holds for all rows of its table."""
     yield why(answer.asked)
     if name == "gradients":
         yield _("{start}; {total} after {steps:,} steps").format(
             start=start(answer), total=total(answer), steps=answer.steps
         )
         yield from filter(None, [advice(answer)])
+
+
+def _experiment(name: str, answer: Any) -> Iterator[str]:
+    """The question of an experiment, and its table with aligned columns."""
+    yield from question_lines(name, answer)
     found = table(name.replace("-", "_"))(answer)
-    rows = [found.columns, *(tuple(map(cell, found.columns, row)) for row in found.rows)]
+    rows = [tuple(map(column_name, found.columns)), *(tuple(map(cell, found.columns, row)) for row in found.rows)]
     widths = [min(40, max(cell_len(row[n]) for row in rows)) for n in range(len(found.columns))]
     numbers = [any(isinstance(row[n], int | float) for row in found.rows) for n in range(len(found.columns))]
     for row in rows:
@@ -88,6 +93,11 @@ def _attention(answer: "AttentionView") -> Iterator[str]:
     for number, heads in enumerate(answer.heads):
         yield _("layer {number:>3}  ").format(number=number) + " ".join(f"{head.entropy_bits:5.2f}" for head in heads)
     yield ""
+    yield from attention_checks(answer)
+
+
+def attention_checks(answer: "AttentionView") -> Iterator[str]:
+    """How exact the weights are, and what was left out."""
     yield _("softmax(q kᵀ/√c) v and SDPA differ by at most {difference:.1e}").format(difference=answer.difference)
     yield from sentences_of(answer.note)
 
@@ -108,14 +118,19 @@ def _logit(answer: "LogitLens") -> Iterator[str]:
             f"{likeliest} {layer.target.rank + 1:>8,}  {share:>10}"
         )
     yield ""
+    yield from settled_lines(answer)
+    if answer.map:
+        yield from _logit_map(answer.map)
+
+
+def settled_lines(answer: "LogitLens") -> Iterator[str]:
+    """What the target is, and from which layer on the likeliest token stays."""
     settled = part_name(answer.layers[answer.locks_in or 0].name)
     yield (
         _("{target} is the given next token; the likeliest token no longer changes from {layer} on")
         if answer.target_came
         else _("{target} is the model's likeliest token; the likeliest token no longer changes from {layer} on")
-    ).format(target=target, layer=settled)
-    if answer.map:
-        yield from _logit_map(answer.map)
+    ).format(target=label(answer.layers[-1].target.piece), layer=settled)
 
 
 def _logit_map(drawn: "LogitMap") -> Iterator[str]:
@@ -229,7 +244,8 @@ def histogram_facts(histogram: "Histogram") -> str:
     )
 
 
-def _device(answer: "Devices") -> Iterator[str]:
+def device_facts(answer: "Devices") -> Iterator[str]:
+    """The device in use, its parity and its speed."""
     yield _("{device} in {dtype}, {tokens} tokens per forward pass").format(
         device=answer.device, dtype=answer.dtype, tokens=answer.tokens
     )
@@ -257,6 +273,10 @@ def _device(answer: "Devices") -> Iterator[str]:
                 bandwidth_bytes_per_second=answer.speed.bandwidth_bytes_per_second / 1e9,
             )
         )
+
+
+def _device(answer: "Devices") -> Iterator[str]:
+    yield from device_facts(answer)
     yield ""
     yield f"{_('device'):<8} {_('creation'):>11} {_('forward'):>11} {_('training'):>11} {_('memory'):>9}"
     for each in answer.times:

@@ -87,10 +87,10 @@ class Matrix(NamedTuple):
     def dequantize(self, first: int = 0, last: int | None = None) -> Tensor:
         """Rows `first` to `last`, float32 [rows, columns]."""
         rows = range(self.shape[0])[first:last]
-        return self.rows(torch.arange(rows.start, rows.stop))
+        return self.rows(slice(rows.start, rows.stop) if self.order is None else torch.arange(rows.start, rows.stop))
 
-    def rows(self, numbers: Tensor) -> Tensor:
-        """Rows by their numbers, int64 [n] → float32 [n, columns]."""
+    def rows(self, numbers: Tensor | slice) -> Tensor:
+        """Rows by their numbers, int64 [n] → float32 [n, columns]; those of a slice of float32 are not copied."""
         packed = self.weights[numbers if self.order is None else self.order[numbers]]
         if self.format in PLAIN:
             return packed.view(PLAIN[self.format]).float()

@@ -3,8 +3,8 @@
 A single token reads every weight once, so memory bandwidth decides its time: fewer bytes, more tokens a second.
 """
 
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -64,8 +64,9 @@ class PackedLinear(Packed):
         """x Wᵀ, […, in] → […, out], float32."""
         if not compiled.available():
             return F.linear(x.bfloat16(), self._whole).float()
-        outputs = [product(x) for product in self._products]
-        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
+        if x.numel() >= compiled.TILED_FROM * x.shape[-1] and any(part.format in PLAIN for part in self.parts):
+            return _beside([product(x) for product in self._by_part])  # tiles have no plain numbers
+        return self._product(x)
 
     def transposed_product(self, y: Tensor) -> Tensor:
         """y W, […, out] → […, in], float32; a few rows of W are dequantized at a time, those that y is not zero for."""
@@ -82,11 +83,13 @@ class PackedLinear(Packed):
         return self.add_bias.bias.float() if isinstance(self.add_bias, Bias) else None
 
     @cached_property
-    def _products(self) -> "list[Product | _PlainProduct]":
-        """One for all parts, or where some are plain numbers one for each."""
-        if not any(part.format in PLAIN for part in self.parts):
-            return [Product(self.parts)]
-        return [_PlainProduct(part) if part.format in PLAIN else Product([part]) for part in self.parts]
+    def _product(self) -> Product:
+        return Product(self.parts)
+
+    @cached_property
+    def _by_part(self) -> list[Callable[[Tensor], Tensor]]:
+        """Products with many states, by each part."""
+        return [partial(_plain_product, part) if part.format in PLAIN else Product([part]) for part in self.parts]
 
     @cached_property
     def _whole(self) -> Tensor:
@@ -111,19 +114,15 @@ class _Differentiable(torch.autograd.Function):
         return None, ctx.linear.transposed_product(gradient)
 
 
-class _PlainProduct:
-    """Multiplies states by a matrix of plain numbers: many by torch, a few rows at a time, and one by compiled code."""
+def _plain_product(matrix: Matrix, x: Tensor) -> Tensor:
+    """States times a matrix of plain numbers by torch, […, in] → […, out]; only some rows at a time become float32."""
+    rows, x = matrix.shape[0], x.float()
+    at_once = rows if matrix.format == "F32" and matrix.order is None else ROWS_AT_ONCE
+    return _beside([F.linear(x, matrix.dequantize(n, n + at_once)) for n in range(0, rows, at_once)])
 
-    def __init__(self, matrix: Matrix) -> None:
-        self._matrix, self._product = matrix, Product([matrix])
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """[…, in] → […, out], float32."""
-        if x.numel() < compiled.TILED_FROM * x.shape[-1]:
-            return self._product(x)
-        starts = range(0, self._matrix.shape[0], ROWS_AT_ONCE)
-        outputs = [F.linear(x.float(), self._matrix.dequantize(n, n + ROWS_AT_ONCE)) for n in starts]
-        return torch.cat(outputs, -1)
+def _beside(outputs: list[Tensor]) -> Tensor:
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
 
 
 class PackedEmbedding(Packed):

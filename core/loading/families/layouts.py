@@ -75,3 +75,7 @@ def neighbors_apart(tensor: "Tensor", config: ModelConfig) -> "Tensor":
 def neighboring_rows_apart(tensor: "Tensor", config: ModelConfig) -> "Tensor":
     """From [2m, in], in which the rows of the two halves of a gated MLP take turns, to one half after the other."""
     return tensor.unflatten(0, (-1, 2)).transpose(0, 1).flatten(0, 1)
+
+
+ROW_ORDERS = frozenset((as_stored, pairs_apart, kinds_apart, neighboring_rows_apart))
+"""Those that put whole rows of a matrix in another order, and change nothing else."""

@@ -6,4 +6,6 @@ file's pages are released.
 """
 
 from core.loading.weights.building import build_model as build_model
+from core.loading.weights.building import compile_model as compile_model
+from core.loading.weights.packing import FLOAT32 as FLOAT32
 from core.loading.weights.packing import unpacked as unpacked

@@ -1,4 +1,4 @@
-"""Makes the model of a description and assigns its parameters, in a dtype of torch or packed."""
+"""Makes the model of a description and assigns its parameters, in a dtype of torch or as matrices of compiled code."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -11,11 +11,12 @@ from core.engine.graphs import transformer_class
 from core.engine.memory import release_clean_pages
 from core.engine.model import Transformer
 from core.engine.packed import compiled
+from core.engine.packed.compiled import Matrix
 from core.engine.packed.decode import CompiledTransformer
 from core.engine.packed.linear import PackedEmbedding, PackedLinear
 from core.engine.quantized import Int4Linear, Int8Embedding, Int8Linear, int4, int8, quantizes
 from core.loading.description import ModelDescription
-from core.loading.weights.packing import pack
+from core.loading.weights.packing import FLOAT32, pack
 from core.loading.weights.plan import Part, make_plan
 from core.loading.weights.reading import TORCH, Reader, read_tensor
 from core.progress import Loading, Report
@@ -32,20 +33,23 @@ def build_model(
     report: Report | None = None,
     place: Callable[[Transformer], placement.Placement] | None = None,
 ) -> Transformer:
-    """The model with its weights in `dtype`; with `packing`, one of `device.PACKED`, its matrices are packed.
+    """The model with its weights in `dtype`; with `packing`, of `device.PACKED` or fp32, its matrices are packed.
 
-    On the CPU they are computed by compiled kernels, elsewhere by torch's. `place` spreads the blocks over several
-    devices, whose first is `device`. `report` is called before each tensor is read; what it raises ends the loading.
+    On the CPU they are computed by compiled kernels, elsewhere by torch's. fp32 is packed on the CPU only, where 16-bit
+    numbers of the file stay mapped. `place` spreads the blocks over several devices, whose first is `device`.
+    `report` is called before each tensor is read; what it raises ends the loading.
     Raises `UserError` where tensors and configuration disagree, or for non-finite weights.
     """
     large = description.config.parameter_count() >= LARGE
     if large:
         release_clean_pages()
     compiles = packing is not None and device.type == "cpu" and not place
-    if compiles and report and compiled.compiles():
-        report(Loading("compiling", description.family, 0, 0))
+    if compiles:
+        _report_compiling(description.family, report)
     if compiles and compiled.available() and large:  # compiling needs much memory, so it comes before the weights
         release_clean_pages()
+    if packing == FLOAT32 and not (compiles and compiled.available()):
+        packing, compiles = None, False
     kind = CompiledTransformer if compiles else transformer_class(device, place)
     model = kind.without_weights(description.config)
     places = place(model) if place else {"": device}
@@ -53,11 +57,8 @@ def build_model(
     plan = make_plan(description, parameters)
     packed = _packable(model, plan) if packing else []
     reader = Reader(description.config, plan, report)
-    linear = {*_linear(model), *(["embed.weight"] if description.config.tied else ())}
     weights = {
-        name: _weight(reader, parameters[name], plan[name], dtype, linear=name in linear).to(
-            placement.device_of(places, name)
-        )
+        name: _weight(reader, parameters[name], plan[name], dtype).to(placement.device_of(places, name))
         for name in plan
         if name not in packed
     }
@@ -77,6 +78,26 @@ def build_model(
         _tie(model)
     model.requires_grad_(False).eval()
     return placement.spread(model, places) if place else model
+
+
+def compile_model(model: Transformer, name: str, report: Report | None = None) -> Transformer:
+    """The same model, float32 on the CPU, for compiled code; its weights are shared. Itself where nothing compiles."""
+    _report_compiling(name, report)
+    if not compiled.available():
+        return model
+    made = CompiledTransformer.without_weights(model.config)
+    made.load_state_dict(model.state_dict(), assign=True)
+    for parameter in ("embed.weight", *_linear(model)):
+        module, weight = parameter.removesuffix(".weight"), model.get_parameter(parameter).detach()
+        parts = [Matrix("F32", (weight.shape[0], weight.shape[1]), weight.view(torch.uint8))]
+        bias = getattr(model.get_submodule(module), "bias", None)
+        made.set_submodule(module, PackedEmbedding(parts) if module == "embed" else PackedLinear(parts, bias))
+    return made.requires_grad_(False).eval()
+
+
+def _report_compiling(name: str, report: Report | None) -> None:
+    if report and compiled.compiles():
+        report(Loading("compiling", name, 0, 0))
 
 
 def _quantized(
@@ -114,20 +135,16 @@ def _linear(model: Transformer) -> list[str]:
 # A dtype of torch -----------------------------------------------------------------------------------------------------
 
 
-def _weight(reader: Reader, parameter: Tensor, parts: Sequence[Part], dtype: torch.dtype, *, linear: bool) -> Tensor:
+def _weight(reader: Reader, parameter: Tensor, parts: Sequence[Part], dtype: torch.dtype) -> Tensor:
     """A parameter: a view of the file where that has its numbers, else its parts one after the other.
 
-    A product of a float32 matrix [out, in] with one vector is nearly twice as fast where the matrix is contiguous along
-    its smaller dimension, so that of a linear map is. Of what is copied only some rows are in memory twice.
+    Of what is copied only some rows are in memory twice.
     """
-    shape = tuple(parameter.shape)
-    wanted = dtype is torch.float32 and linear and len(shape) == 2
-    turned = wanted and shape[0] >= shape[1]
     if len(parts) == 1 and TORCH.get(parts[0].stored.dtype) is dtype and not parts[0].scales:
         view = reader.arranged(parts[0], read_tensor(parts[0].name, parts[0].stored))
-        if _is_mapped(view, parts[0]) and (not wanted or (view.t() if turned else view).is_contiguous()):
+        if _is_mapped(view, parts[0]):
             return reader.read(parts[0], dtype)
-    whole, first = torch.empty(shape[::-1], dtype=dtype).t() if turned else torch.empty(shape, dtype=dtype), 0
+    whole, first = torch.empty(tuple(parameter.shape), dtype=dtype), 0
     for part in parts:
         for block in reader.row_blocks(part, dtype):
             whole[first : (first := first + len(block))] = block

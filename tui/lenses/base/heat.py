@@ -17,6 +17,8 @@ Answer = TypeVar("Answer")
 LOW, TALL = 4, 8
 """Lines of column labels at most, in a panel of less than `TALL_PANEL` lines and in a taller one."""
 TALL_PANEL = 32
+EVERYTHING = 1000
+"""Cells for all words that a cell has."""
 ROW_LABEL = 14
 """Cells of a row's label at most."""
 
@@ -38,6 +40,10 @@ class HeatMapPage(LensPage[Answer]):
 
     def heat_map(self) -> HeatMap | None:
         """The map of the present answer; None where there is none."""
+        raise NotImplementedError
+
+    def at_cursor(self, answer: Answer) -> str:
+        """The cell under the cursor, its numbers and what they say, in words."""
         raise NotImplementedError
 
     def choice_count(self) -> int:

@@ -135,6 +135,13 @@ def test_heads_of_the_jacobian_lens_are_whole_in_a_terminal_of_110_columns(
         assert "…" not in heads
 
 
+def test_a_number_of_the_jacobian_lens_does_not_touch_the_mark_of_the_next_column(answers: dict[str, Any]) -> None:
+    for lines in drawn(lenses.named("jacobian"), answers["jacobian"], 90):
+        rows = lines[next(n for n, line in enumerate(lines) if line.startswith("after ")) + 1 :]
+        assert any("▸" in row for row in rows)
+        assert not any(re.search(r"[\d%]▸", row) for row in rows)
+
+
 @pytest.mark.parametrize(
     ("english", "vietnamese"),
     [

@@ -137,14 +137,15 @@ class JacobianLensPage(ExperimentPage["JacobianLens"]):
         yield self._first(answer, width)
         yield self.text((fit(self._state(answer), width).rstrip(), "faint"))
         across = (width - NAME) // len(TITLES)
-        token = max(4, min(TOKEN, across - NUMBER - 1))
-        head = _(SHOWN[self.quantity][0])
+        head, longest = _(SHOWN[self.quantity][0]), max(cell_len(_(title)) for title in TITLES)
+        gap = " " if across - 3 - cell_len(head) >= longest else ""  # between a number and the mark of the next column
+        token = max(4, min(TOKEN, across - NUMBER - 1 - len(gap)))
         room = token + NUMBER - cell_len(head) - 1
-        titles = "".join(f" {fit(_(title), room)} {head}" for title in TITLES)
+        titles = "".join(f" {fit(_(title), room)} {head}{gap}" for title in TITLES)
         yield self.text((fit(_("after"), NAME) + titles, "head"))
         count = len(answer.layers)
         for number in self.visible_rows(count, min(self.cursor, count - 1), max(3, height - 4)):
-            row = self.row(number == self.cursor, width, *self._row(answer, number, token))
+            row = self.row(number == self.cursor, width, *self._row(answer, number, token, gap))
             yield self.target(number, row)
 
     def _first(self, answer: "JacobianLens", width: int) -> Text:
@@ -182,17 +183,17 @@ class JacobianLensPage(ExperimentPage["JacobianLens"]):
         seconds = (time.monotonic() - began) / (done - first) * (total - done)
         return _(", {minutes:.0f} min").format(minutes=seconds / 60) if seconds >= 90 else f", {seconds:.0f} s"
 
-    def _row(self, answer: "JacobianLens", number: int, token: int) -> Iterator[tuple[str, str]]:
+    def _row(self, answer: "JacobianLens", number: int, token: int, gap: str) -> Iterator[tuple[str, str]]:
         layer, here = answer.layers[number], number == self.cursor
         yield fit(_short(layer), NAME), "text" if here else "muted"
         for cell, first in zip((layer.logit, layer.jacobian, layer.affine), answer.locks_in, strict=True):
             yield ("▸" if number == first else " "), "bar"
             if cell is None:
-                yield fit("…", token + NUMBER), "faint"
+                yield fit("…", token + NUMBER) + gap, "faint"
                 continue
             same = cell.top[0].id == answer.final.id
             yield fit(label(cell.top[0].piece), token), "hot" if same else "text"
-            yield f"{self._number(cell):>{NUMBER}}", "text" if here else "muted"
+            yield f"{self._number(cell):>{NUMBER}}{gap}", "text" if here else "muted"
 
     def _number(self, cell: "MapCell") -> str:
         name, quantity = SHOWN[self.quantity]

@@ -9,6 +9,7 @@ import importlib
 import pkgutil
 import sys
 from collections.abc import Iterator
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
@@ -65,11 +66,16 @@ def collected() -> Catalog:
     return found
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
+
+
 def _texts_in_f_strings() -> Iterator[tuple[str, str]]:
     """The marked texts inside f-strings, which Babel does not look into, with the file."""
     for package in ("core", "tui"):
         for path in sorted((ROOT / package).rglob("*.py")):
-            for outer in ast.walk(ast.parse(path.read_text("utf-8"))):
+            for outer in ast.walk(parsed(path)):
                 for call in ast.walk(outer) if isinstance(outer, ast.JoinedStr) else ():
                     if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in ("_", "N_"):
                         (text,) = call.args

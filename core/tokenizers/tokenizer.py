@@ -108,7 +108,8 @@ class Tokenizer:
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of `ids`; bytes that are not UTF-8 are escaped (`\\xe2`)."""
-        return b"".join(map(self.piece, ids)).decode("utf-8", "backslashreplace")
+        pieces = {id: self.piece(id) for id in dict.fromkeys(ids)}  # a long text has few of them
+        return b"".join(map(pieces.__getitem__, ids)).decode("utf-8", "backslashreplace")
 
     def typed(self, ids: Sequence[int]) -> list[bytes]:
         """The bytes of text that each of `ids`, which begin a text, came from: none for the `begin` and `end` ids.

@@ -10,19 +10,22 @@ class BatchedAutomaton:
     """The edges of an automaton of S states in tensors [S, E]. E is the largest number of edges of a state."""
 
     def __init__(self, automaton: Automaton) -> None:
-        states, most = len(automaton.edges), max(map(len, automaton.edges))
-        self.cumulative = torch.ones(states, most, dtype=torch.float64)
+        counts = torch.tensor([len(edges) for edges in automaton.edges])
+        places = torch.arange(int(counts.max()))
+        exists = places < counts[:, None]
+        every = [edge for edges in automaton.edges for edge in edges]
+
+        def table(values: list[float] | list[int], dtype: torch.dtype) -> Tensor:
+            """Values of every edge, in the row of its state; 0 past the last edge."""
+            return torch.zeros(exists.shape, dtype=dtype).masked_scatter(exists, torch.tensor(values, dtype=dtype))
+
+        self.cumulative = table([edge.probability for edge in every], torch.float64).cumsum(1)
         """Cumulative probabilities of the edges of each state, [S, E]; 1 from its last edge on."""
-        self.tokens = torch.zeros(states, most, dtype=torch.int64)
+        self.cumulative[places >= counts[:, None] - 1] = 1.0
+        self.tokens = table([edge.token for edge in every], torch.int64)
         """Token ids of the edges, [S, E]; 0 past the last edge of a state."""
-        self.next_states = torch.zeros(states, most, dtype=torch.int64)
+        self.next_states = table([edge.next_state for edge in every], torch.int64)
         """The states that the edges lead to, [S, E]."""
-        for state, edges in enumerate(automaton.edges):
-            probabilities = torch.tensor([edge.probability for edge in edges], dtype=torch.float64)
-            self.cumulative[state, : len(edges)] = probabilities.cumsum(0)
-            self.cumulative[state, len(edges) - 1] = 1.0
-            self.tokens[state, : len(edges)] = torch.tensor([edge.token for edge in edges])
-            self.next_states[state, : len(edges)] = torch.tensor([edge.next_state for edge in edges])
         self.stationary = torch.tensor(automaton.visits, dtype=torch.float64).cumsum(0) / automaton.mean_length
         """Cumulative probabilities, [S], of being in each state at a random position of an endless series of texts."""
 

@@ -1,6 +1,7 @@
 """Adapters that peft writes for small models of transformers, and a GGUF adapter as llama.cpp's converter writes it."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,16 @@ from core.loading.families.family import Family
 def save_adapter(folder: Path, model: Any, **settings: Any) -> Any:
     """Write an adapter of `model` with random numbers; returns the model of peft, whose logits are the reference."""
     from peft import LoraConfig, get_peft_model  # late: it takes seconds
+    from peft.utils.warning import PeftWarning
 
-    adapted = get_peft_model(model, LoraConfig(**{"r": 4, "lora_alpha": 8} | settings)).eval()
-    numbers = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for parameter in adapted.parameters():
-            if parameter.requires_grad:
-                parameter.add_(0.3 * torch.randn(parameter.shape, generator=numbers))
-    adapted.save_pretrained(folder)
+    with warnings.catch_warnings(action="ignore", category=PeftWarning):  # to print one, pytest-xdist imports peft
+        adapted = get_peft_model(model, LoraConfig(**{"r": 4, "lora_alpha": 8} | settings)).eval()
+        numbers = torch.Generator().manual_seed(5)
+        with torch.no_grad():
+            for parameter in adapted.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(0.3 * torch.randn(parameter.shape, generator=numbers))
+        adapted.save_pretrained(folder)
     return adapted
 
 

@@ -2,15 +2,17 @@
 
 import shutil
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
+import gguf
 import pytest
 import torch
 from torch import Tensor
 
 from core.engine.config import ModelConfig
 from core.engine.model import Transformer, random_model
-from core.loading import ladder, models
+from core.loading import catalog, ladder, models
 from core.loading.checkpoints.recipe import Recipe
 from core.loading.choice import Hyperparameters, ModelChoice
 from core.loading.models import Model
@@ -118,6 +120,28 @@ def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = transformers.GPT2Config(vocab_size=61, n_embd=24, n_layer=2, n_head=3, n_positions=16)
     transformers.GPT2LMHeadModel(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def family_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of the reference model of a case, wide enough to be packed, which no test changes."""
+    from reference_models import reference, wide
+
+    @cache
+    def folder(case: str) -> Path:
+        path = tmp_path_factory.mktemp(case)
+        reference(case, **wide(case)).save_pretrained(path)
+        return path
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def smollm2_file() -> gguf.GGUFReader:
+    """What the gguf package reads of the file of SmolLM2, in seconds."""
+    location = catalog.find("smollm2")
+    assert location
+    return gguf.GGUFReader(location.path)
 
 
 @pytest.fixture(scope="session")

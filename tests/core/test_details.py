@@ -15,11 +15,11 @@ from core.loading.details import details
 from core.loading.models import Model, load_model
 
 
-def test_number_formats_are_those_of_the_gguf_file() -> None:
+def test_number_formats_are_those_of_the_gguf_file(smollm2_file: gguf.GGUFReader) -> None:
     """Tensors, parameters and bytes of each; all of them lie in the mapped file."""
     location = catalog.find("smollm2")
     assert location
-    tensors = gguf.GGUFReader(location.path).tensors
+    tensors = smollm2_file.tensors
     found = details(load_model(ModelChoice(name="smollm2", device="cpu")))
     names = {"F32": "fp32"}
     for field, of in (

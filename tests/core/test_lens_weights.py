@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from reference_models import CASES, reference, wide
+from reference_models import CASES, reference
 from steps import RUNGS, last, some_ids, step_on, wrapped
 from torch import nn
 
@@ -59,10 +59,11 @@ def test_gpt2_has_124_439_808_parameters() -> None:
 
 @pytest.mark.parametrize("packing", ["int8", "int4"])
 @pytest.mark.parametrize("case", CASES)
-def test_packed_models_have_the_counts_of_the_unpacked_model(case: str, packing: str, tmp_path: Path) -> None:
+def test_packed_models_have_the_counts_of_the_unpacked_model(
+    case: str, packing: str, family_folder: Callable[[str], Path]
+) -> None:
     """The same counts and names, and the same numbers within one quantization step."""
-    reference(case, **wide(case)).save_pretrained(tmp_path)
-    described = description.describe(tmp_path)
+    described = description.describe(family_folder(case))
     whole = files.build_model(described, torch.device("cpu"), torch.float32)
     packed = files.build_model(described, torch.device("cpu"), torch.float32, packing)
     for part, expected in zip(count(packed), count(whole), strict=True):

@@ -108,10 +108,9 @@ def test_quantized_weights_are_at_least_as_near_as_those_of_the_gguf_package() -
 
 @pytest.mark.parametrize("packing", ["int8", "int4"])
 @pytest.mark.parametrize("case", CASES)
-def test_every_family_can_be_packed(case: str, packing: str, tmp_path: Path) -> None:
+def test_every_family_can_be_packed(case: str, packing: str, family_folder: Callable[[str], Path]) -> None:
     """Each packed map stands for the matrix and bias of the whole model, within a quantization step."""
-    reference(case, **wide(case)).save_pretrained(tmp_path)
-    described = description.describe(tmp_path)
+    described = description.describe(family_folder(case))
     whole = weights.build_model(described, torch.device("cpu"), torch.float32)
     packed = weights.build_model(described, torch.device("cpu"), torch.float32, packing)
     assert packed.dtype is torch.float32

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 
 import pytest
 from engine_servers import Body, Handler, Respond, replay, serving
@@ -65,9 +66,14 @@ def test_rare_characters_tell_the_ids_of_single_bytes(local: Tokenizer) -> None:
 
 def _byte_level(piece: bytes) -> str:
     """As GPT-2's files write it, by the reference of transformers."""
+    return "".join(_letters()[byte] for byte in piece)
+
+
+@cache
+def _letters() -> dict[int, str]:
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-    return "".join(bytes_to_unicode()[byte] for byte in piece)
+    return bytes_to_unicode()
 
 
 @settings(max_examples=50, deadline=None)

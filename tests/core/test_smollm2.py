@@ -15,7 +15,6 @@ from tokenizers import Tokenizer as Reference
 from core.activations.apply import patched
 from core.activations.patch import Patch
 from core.causal.vector_files import read_vector
-from core.loading import catalog
 from core.loading import models as ours
 from core.loading.choice import ModelChoice
 from core.loading.models import Model
@@ -31,16 +30,9 @@ def smollm2_in_float32(smollm2: Callable[[str], Model]) -> Model:
 
 
 @pytest.fixture(scope="module")
-def reader() -> gguf.GGUFReader:
-    location = catalog.find("smollm2")
-    assert location
-    return gguf.GGUFReader(location.path)
-
-
-@pytest.fixture(scope="module")
-def reference(reader: gguf.GGUFReader) -> transformers.LlamaForCausalLM:
+def reference(smollm2_file: gguf.GGUFReader) -> transformers.LlamaForCausalLM:
     """transformers with the numbers that the gguf package unpacks; queries and keys in the order of transformers."""
-    fields = {key: field.contents() for key, field in reader.fields.items() if key.startswith("llama.")}
+    fields = {key: field.contents() for key, field in smollm2_file.fields.items() if key.startswith("llama.")}
     heads, kv_heads = fields["llama.attention.head_count"], fields["llama.attention.head_count_kv"]
     config = transformers.LlamaConfig(
         vocab_size=fields["llama.vocab_size"],
@@ -65,7 +57,7 @@ def reference(reader: gguf.GGUFReader) -> transformers.LlamaForCausalLM:
         **{f"ffn_{part}": f"mlp.{part}_proj" for part in ("gate", "up", "down")},
     }
     weights = {}
-    for tensor in reader.tensors:
+    for tensor in smollm2_file.tensors:
         name, value = tensor.name, torch.tensor(gguf.dequantize(tensor.data, tensor.tensor_type))
         for count, part in ((heads, "attn_q."), (kv_heads, "attn_k.")):
             if part in name:
@@ -124,10 +116,10 @@ def test_logits_and_64_greedy_tokens_equal_those_of_transformers(
     assert tokens == following[len(prompt) - 1 : -1]
 
 
-def test_the_tokenizer_equals_the_tokenizers_library(model: Model, reader: gguf.GGUFReader) -> None:
+def test_the_tokenizer_equals_the_tokenizers_library(model: Model, smollm2_file: gguf.GGUFReader) -> None:
     """With all 48,900 merges: on this file, on every character, and on special tokens."""
     tokens, kinds, merges = (
-        reader.fields[f"tokenizer.ggml.{key}"].contents() for key in ("tokens", "token_type", "merges")
+        smollm2_file.fields[f"tokenizer.ggml.{key}"].contents() for key in ("tokens", "token_type", "merges")
     )
     ids = {token: id for id, token in enumerate(tokens)}
     theirs = Reference(models.BPE(ids, [tuple(merge.split(" ")) for merge in merges], unk_token="<|endoftext|>"))
@@ -142,10 +134,10 @@ def test_the_tokenizer_equals_the_tokenizers_library(model: Model, reader: gguf.
             assert model.tokenizer.encode(text, special=special) == theirs.encode(text).ids
 
 
-def test_loading_again_gives_the_same_tokenizer_object() -> None:
+def test_loading_again_gives_the_same_tokenizer_object(model: Model) -> None:
     """So a walk continues when only the device or the number format changes."""
-    one, other = (ours.load_model(ModelChoice(name="smollm2", device="cpu", dtype=dtype)) for dtype in ("int4", "bf16"))
-    assert other.tokenizer is one.tokenizer
+    other = ours.load_model(ModelChoice(name="smollm2", device="cpu", dtype="int4"))
+    assert other.tokenizer is model.tokenizer
 
 
 def test_a_megabyte_is_encoded_fast(model: Model) -> None:

@@ -25,7 +25,7 @@ from core.engine.model import Transformer, random_model
 from core.lenses import NAMES, experiments, lens
 from core.loading.models import LocalModel
 
-IDS, CORRUPT = (1, 2, 3, 4, 5, 6), (1, 2, 9, 4, 5, 6)
+IDS, CORRUPT = (1, 2, 3, 4), (1, 2, 9, 4)
 ELSEWHERE = {"ladder", "lab", "device", "watermark", "weights"}
 """Lenses that make models of their own, or that do not run one."""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from forked_python import PATIENCE, ForkedPython
 from trainings import CPU, events_of, only, trainer_of
 
 from core.errors import UserError
@@ -185,17 +186,21 @@ def test_two_processes_train_as_one(recipe: Recipe, story: Path, tmp_path: Path)
     ]  # fmt: skip
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1", "--master-port"]
-    process = subprocess.run(
-        [sys.executable, *launch, port, *arguments],
-        capture_output=True,
-        timeout=120,
-        check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
-    )
-    assert process.returncode == 0, process.stderr.decode()
-    two = [json.loads(line) for line in process.stdout.splitlines()]
+        port = free.getsockname()[1]
+    group = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    processes = [
+        ForkedPython(
+            [sys.executable, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=group | {"WORLD_SIZE": "2", "RANK": rank, "LOCAL_RANK": rank},  # as `torchrun` sets them
+        )
+        for rank in ("0", "1")
+    ]
+    (out, error), other = [process.communicate(timeout=PATIENCE) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], (error, other)
+    assert other == (b"", b"")
+    two = [json.loads(line) for line in out.splitlines()]
     one = events_of(Training(recipe, tmp_path / "one", CPU))
     names = {Begun: "begun", Stepped: "step", Evaluated: "measured", CheckpointSaved: "saved", Ended: "ended"}
     assert [event["event"] for event in two] == [names[type(event)] for event in one]

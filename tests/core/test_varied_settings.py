@@ -2,6 +2,7 @@
 
 import re
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,14 @@ def names(key: str, value: Any) -> list[str]:
     return [key, *(value if isinstance(value, dict) else ())]
 
 
+@cache
+def usual(model_type: str) -> Any:
+    return transformers.CONFIG_MAPPING[model_type](**base(model_type))
+
+
 def value_of(model_type: str, key: str) -> Any:
     values = base(model_type)
-    return values[key] if key in values else getattr(transformers.CONFIG_MAPPING[model_type](**values), key, None)
+    return values[key] if key in values else getattr(usual(model_type), key, None)
 
 
 def verdicts(model_type: str, seed: int, *, effect: bool) -> dict[str, str]:

@@ -52,7 +52,7 @@ async def test_tokens_are_chosen_on_the_chart_and_the_measure_goes_round(
         measured = app.frame.snapshot.measured
         assert (measured.target.id, measured.target.against) == (second, first)
         rows = panel_lines(app.candidates)
-        assert [row.lstrip()[1] for row in rows[1:4]] == ["B", "A", " "]
+        assert [row.lstrip()[1:3] for row in rows[1:4]] == [" B", "›A", "  "]  # cursor and letter
         words = f"logit difference {measured.value:+.2f} · I attribution"
         assert words in str(app.candidates.border_subtitle)
         await press(pilot, "down", "E")
@@ -246,7 +246,23 @@ async def test_a_long_name_leaves_room_for_the_columns_after_it(
         assert head.endswith("mlp") == ("attention" in head)
         rows = lines[lines.index(head) + 1 :]
         assert all(re.search(r"[+-]\d+\.\d\d\d?$", row) for row in rows if row)
-        assert any("minus log" in line for line in lines)
+        assert any("  −log Σ" in line for line in lines)
+
+
+async def test_the_normalizer_of_a_log_probability_does_not_shrink_the_bars(
+    real: Make, settle: Go, press: Go, panel_lines: Lines
+) -> None:
+    """It is as large as all logits together; its bar ends in an arrow, and its value is said above."""
+    async with real(PROMPT, TRAINED).run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        found = await open_lens(pilot, settle)
+        await press(pilot, "e", "e")
+        lines = panel_lines(found)
+        normalizer = next(line for line in lines if line.startswith("  −log Σ"))
+        value = float(normalizer.split()[-1])
+        assert "◀█" in normalizer and f"exp {value:+.2f}" in lines[1] + lines[2]
+        bars = [line.count("█") for line in lines if "block" in line or "embedding" in line]
+        assert max(bars) == normalizer.count("█") + 1
 
 
 def test_the_question_is_as_long_as_the_border_and_a_token_far_down_has_its_rank() -> None:

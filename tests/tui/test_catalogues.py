@@ -135,7 +135,7 @@ def marks(path: Path) -> Iterator[tuple[ast.Call, list[ast.AST]]]:
             yield from walk(child, [node, *around])
 
     text = path.read_text(encoding="utf-8")
-    return walk(ast.parse(text), []) if any(f"{mark}(" in text for mark in MARKS) else iter(())
+    return walk(catalogues.parsed(path), []) if any(f"{mark}(" in text for mark in MARKS) else iter(())
 
 
 @pytest.fixture(scope="module")

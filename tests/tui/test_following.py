@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from apps import AppUnderTest, delivered, until
+from rich.segment import Segment
 from saved_walks import notes
 from scenes import Scenes
+from textual.filter import ANSIToTruecolor, Monochrome
 from textual.pilot import Pilot
 
 from core.loading.choice import ModelChoice
@@ -310,3 +312,30 @@ def test_the_command_refuses_in_one_line(
     assert done.returncode == 2
     assert says in done.stderr.decode()
     assert done.stderr.count(b"\n") == 1
+
+
+async def test_how_a_walk_is_shared_is_said_in_full_where_there_is_little_room(follower: Follower) -> None:
+    async with follower.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        chart = follower.walk.candidates
+        said = " ".join(chart.render_line(y).text.strip() for y in range(chart.size.height)).strip()
+        assert said == "no walk is shared yet · tokenwalk --share shares one"
+
+
+async def test_no_color_of_a_viewer_needs_a_filter(follower: Follower, feed: Scripted) -> None:
+    """The filter that a viewer leaves out would change nothing: all colors are true ones, and none is dimmed."""
+    left_out = ANSIToTruecolor(follower.ansi_theme)
+    async with follower.run_test(size=(100, 30)) as pilot:
+        for view in (View(ChartLens.NAME), LENS):
+            await bring(pilot, feed, OAT, view)
+            assert not follower.get_line_filters()
+            background = follower.screen.background_colors[1]
+            for line in follower.screen._compositor.render_strips():
+                segments = [Segment(text, style) for text, style, _control in line]
+                assert left_out.apply(segments, background) == segments
+
+
+async def test_other_filters_of_a_viewer_stay(follower: Follower) -> None:
+    async with follower.run_test(size=(100, 30)):
+        follower._filters.append(Monochrome())
+        assert [type(each) for each in follower.get_line_filters()] == [ANSIToTruecolor, Monochrome]

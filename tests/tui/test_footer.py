@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from apps import delivered, until
+from lens_pages import DEEP
 
-from core.loading.choice import ModelChoice
 from tui import lenses
 from tui.app import TokenwalkApp
 from tui.keys import FOLLOW, FOOTER, WALK
@@ -151,8 +151,7 @@ async def test_a_key_that_a_person_has_bound_otherwise_is_named(scripted: Make, 
 async def test_titles_and_hints_of_lenses_are_whole_in_their_borders(
     real: Make, settle: Go, screen_lines: Any, size: tuple[int, int]
 ) -> None:
-    choice = ModelChoice(name="model5", tokenizer="bytes", device="cpu")
-    async with real("oat milk", choice).run_test(size=size) as pilot:
+    async with real("oat milk", DEEP).run_test(size=size) as pilot:
         app = pilot.app
         await settle(pilot)
         for lens in lenses.found():

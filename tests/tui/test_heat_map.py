@@ -79,6 +79,11 @@ def test_labels_over_numbers_are_aligned_as_the_numbers_are() -> None:
     assert labels(("·to", "·Mary"), 6, 4) == ["   ·to ·Mary"]
 
 
+def test_a_label_that_has_room_but_for_its_space_stays_in_one_line() -> None:
+    assert labels(("·prefer", "·oat"), 7, 4) == [" prefer   ·oat"]
+    assert labels(("·prefers", "·oat"), 7, 4) == [" ·prefe       ", "     rs   ·oat"]
+
+
 @given(st.lists(st.text(st.sampled_from("a·字é"), max_size=9), max_size=8), st.integers(1, 8), st.integers(1, 6))
 def test_lines_of_labels_have_the_width_of_their_columns(words: list[str], width: int, height: int) -> None:
     lines = labels(words, width, height)

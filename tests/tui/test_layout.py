@@ -207,6 +207,18 @@ async def test_a_message_stands_over_the_prompt_and_leaves_status_and_footer(scr
         assert toast.region.bottom < pilot.app.status.region.y
 
 
+@pytest.mark.parametrize("width", [80, 110, 130, 160])
+async def test_a_message_leaves_the_first_lines_of_a_lens_free(scripted: Make, scenes: Any, width: int) -> None:
+    async with scripted(scenes.oat_milk(), text="a").run_test(size=(width, 30), notifications=True) as pilot:
+        await pilot.pause()
+        pilot.app.do("lens.look", "logit")
+        pilot.app.notices.inform("a message of some length, which has about as many words as most of them have")
+        await pilot.pause()
+        (toast,) = pilot.app.screen.query(Toast)
+        assert toast.region.area and not toast.region.overlaps(pilot.app.lens.region)
+        assert toast.region.bottom <= pilot.app.status.region.y
+
+
 @pytest.mark.parametrize("size", [(80, 24), (120, 36)], ids=str)
 async def test_a_message_leaves_a_dialog_free(
     scripted: Make, scenes: Any, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]

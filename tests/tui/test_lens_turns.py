@@ -1,13 +1,16 @@
 """Keys turn from lens to lens, and the lens has the focus at once."""
 
+import re
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from lens_pages import DEEP
 from textual import events
 from textual.actions import parse
 
-from core.loading.choice import ModelChoice
+from core import language
 from tui import lenses
 from tui.app import TokenwalkApp
 from tui.keys import LEAVE, WALK
@@ -32,7 +35,7 @@ async def test_every_lens_is_reached_by_keys_and_by_name(
     real: Make, settle: Go, press: Go, until: Go, size: tuple[int, int]
 ) -> None:
     """`.` goes round all lenses and `,` back; each lens draws for one token and for a short walk."""
-    async with real("o", ModelChoice(name="model5", tokenizer="bytes", device="cpu")).run_test(size=size) as pilot:
+    async with real("o", DEEP).run_test(size=size) as pilot:
         app = pilot.app
         await settle(pilot)
         kinds = list(lenses.found())
@@ -44,12 +47,49 @@ async def test_every_lens_is_reached_by_keys_and_by_name(
         for kind in reversed(kinds):
             await press(pilot, "comma")
             assert type(app.lens) is kind
-        commands = {command.title: command.callback for command in app.get_system_commands(app.screen)}
+        commands = {command.title: command.run for command in app.commands()}
         for kind in (BranchesLens, SamplerLensPage):
             commands[f"{kind.TITLE} · {kind.DESCRIPTION}"]()
             await settle(pilot)
             assert type(app.lens) is kind
         assert not app._notifications
+
+
+@pytest.mark.parametrize("spoken", language.languages())
+async def test_enter_has_one_name_in_the_border_and_the_footer(real: Make, settle: Go, press: Go, spoken: str) -> None:
+    language.speak(spoken)
+    named = set()
+    async with real("o", DEEP).run_test(size=SIZE) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        for kind in lenses.found()[1:]:
+            app.turn_to(kind.NAME)
+            await settle(pilot)
+            for _view in range(2):
+                if found := re.search(r"⏎ ([^·–\d]+)", str(app.lens.border_subtitle)):
+                    named.add(kind.NAME)
+                    assert found[1].strip() == app.walk.footer_words()["walk.take"], kind.NAME
+                await press(pilot, "o")
+    assert {"attention", "flow", "weights", "continuations"} <= named
+
+
+async def test_the_cursor_of_the_logit_lens_stays_where_a_person_has_put_it(real: Make, settle: Go, press: Go) -> None:
+    async with real("oat", DEEP).run_test(size=SIZE) as pilot:
+        await settle(pilot)
+        lens = pilot.app.turn_to("logit")
+        await settle(pilot)
+        answer = lens.answer
+        assert lens.cursor == len(answer.layers) - 1
+        for layers, locks_in in ((3, None), (4, None), (len(answer.layers), answer.locks_in)):  # as they are computed
+            lens.cursor = 10**6 if layers == 3 else lens.cursor
+            frame = pilot.app.frame
+            lens.show(replace(frame, answer=replace(answer, layers=answer.layers[:layers], locks_in=locks_in)))
+            if layers == 3:
+                lens.move(-1)
+            assert lens.cursor == 1
+        await press(pilot, "o", "o")
+        await press(pilot, "shift+left", "space")
+        assert lens.column == 1
 
 
 async def test_a_lens_has_the_keys_wherever_the_focus_was(real: Make, settle: Go, press: Go) -> None:
@@ -94,9 +134,7 @@ async def test_every_lens_draws_without_color(
 ) -> None:
     """NO_COLOR lets Textual read the style of each segment, also of plain lines."""
     monkeypatch.setenv("NO_COLOR", "1")
-    async with real("oat", ModelChoice(name="model5", tokenizer="bytes", device="cpu")).run_test(
-        size=(80, 24)
-    ) as pilot:
+    async with real("oat", DEEP).run_test(size=(80, 24)) as pilot:
         app = pilot.app
         assert app.no_color
         await settle(pilot)

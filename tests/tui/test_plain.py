@@ -8,6 +8,7 @@ import pytest
 from plain_lines import drawn, said_by, spoken_labels  # noqa: F401  # a fixture of every test here
 from rich.segment import Segment
 from rich.text import Text
+from textual._compositor import Compositor
 from textual.strip import Strip
 
 from core.language import _
@@ -135,6 +136,22 @@ def test_lenses_are_read_without_drawing(walked: Walked) -> None:
     assert not any("   " in line.strip() for line in lines)
 
 
+def test_nothing_is_drawn(walked: Walked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The walk, a lens and a dialog draw nothing, as nobody sees it."""
+    times, draw = [], Compositor._render_chops
+    monkeypatch.setattr(Compositor, "_render_chops", lambda *asked: times.append(asked) or draw(*asked))
+    walked(" ", "sampler", "?", "escape")
+    assert times == []
+
+
+async def test_a_picture_is_drawn_when_it_is_asked_for(tmp_path: Path) -> None:
+    app = SpokenWalk(TRAINED, Sampler(), PROMPT, settings=Settings(fps=60), sessions=tmp_path / "walks")
+    app.say = app.listen = lambda _: None
+    async with app.run_test() as pilot:
+        await pilot.pause()
+        assert "oat" in app.export_screenshot()
+
+
 def test_the_sampler_is_explained_in_numbers(walked: Walked) -> None:
     """They are those of a session without a screen."""
     session = Session(load_model(TRAINED))
@@ -198,6 +215,12 @@ def test_each_row_of_a_lens_names_its_numbers(walked: Walked, name: str) -> None
     assert [line for line in lines if BARE.search(VECTORS.sub("", line))] == []
     assert [line for line in lines if re.search(r"(^|\s)-(\s|$)|columns", line)] == []
     assert drawn(lines) == set()
+
+
+def test_the_source_of_a_stage_is_read_line_by_line(walked: Walked) -> None:
+    lines = walked("flow", "down", "down", "")
+    code = lines[lines.index("x = E[i]") :]
+    assert any("F.embedding(" in line for line in code)
 
 
 def test_values_that_are_not_there_are_named(walked: Walked) -> None:

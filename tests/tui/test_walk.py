@@ -202,6 +202,19 @@ async def test_a_token_chosen_in_the_middle_begins_a_branch_that_can_be_undone(
         assert ids(pilot.app) == before
 
 
+async def test_what_the_walk_leaves_is_said_once(real: Make, settle: Go, press: Go) -> None:
+    """Where a step, a choice or a draw goes on from the middle, the later tokens stay as a branch."""
+    async with real(PROMPT).run_test(size=SIZE) as pilot:
+        await settle(pilot)
+        await press(pilot, "space", "space", "space", "u", "space", "left", "left", "right", "right")
+        assert not pilot.app._notifications
+        await press(pilot, "left", "left", "5")
+        said = [note.message for note in pilot.app._notifications]
+        assert said == ["the tokens that stood there stay as a branch: b shows the branches"]
+        await press(pilot, "u", "left", "6")
+        assert len(pilot.app._notifications) == 1
+
+
 async def test_a_run_generates_the_given_number_of_tokens(real: Make, settle: Go, press: Go, walk: Any) -> None:
     async with real(PROMPT, count=23).run_test(size=SIZE) as pilot:
         await settle(pilot)

@@ -24,15 +24,15 @@ class SourceScreen(Modal[None]):
 
     def __init__(self, title: str, equation: str, code: str) -> None:
         super().__init__()
-        self._title, self._equation, self._code = title, equation, code
+        self._title, self.equation, self.code = title, equation, code
 
     def compose(self) -> ComposeResult:
         with Vertical(id="source", classes="dialog wide") as dialog:
             dialog.border_title = Content(one_line(self._title))
             dialog.border_subtitle = Content(_("↑↓ scroll · esc close"))
-            yield Static(Content(one_line(self._equation)), id="equation")
+            yield Static(Content(one_line(self.equation)), id="equation")
             with VerticalScroll(id="code"):
-                yield Static(highlight(prose(self._code), language="python"))
+                yield Static(highlight(prose(self.code), language="python"))
 
     def action_scroll(self, by: int) -> None:
         self.query_one("#code").scroll_relative(y=by, animate=False)

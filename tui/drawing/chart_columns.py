@@ -7,6 +7,8 @@ from tui.drawing.text import percent_in
 
 BOTH_ENDS = 70
 """Cells of a panel from which on both ends of a probability that is bounds have room."""
+MARKS = 2
+"""Cells after the rank: the cursor, and what is known of the token, such as that it was taken."""
 TAKEN = " ✓"
 """Stands after the one token that a sampler takes."""
 
@@ -16,7 +18,7 @@ class ChartColumns:
 
     def __init__(self, rank: int, token: int, bar: int, share: int, logit: int, cut: bool) -> None:
         self.rank, self.token, self.bar, self.share, self.logit, self.cut = rank, token, bar, share, logit, cut
-        self.width = rank + 1 + token + 1 + bar + 1 + share + 1 + logit
+        self.width = rank + MARKS + token + 1 + bar + 1 + share + 1 + logit
 
     @classmethod
     def of(
@@ -34,10 +36,10 @@ class ChartColumns:
         if width < 56 and not with_logit:
             logit = 0
         token = 14 if width < 56 else 18
-        bar = width - rank - logit - share - token - 4
+        bar = width - rank - MARKS - logit - share - token - 3
         if bar < 6:
             token = max(8, token - (6 - bar))
-            bar = width - rank - logit - share - token - 4
+            bar = width - rank - MARKS - logit - share - token - 3
         return cls(rank, token, max(2, bar), share, logit, with_cut)
 
 

@@ -107,8 +107,8 @@ def marked(shown: str) -> str:
 def labels(columns: Sequence[str], width: int, height: int) -> list[str]:
     """The labels of columns of `width` cells in at most `height` lines, each cut into pieces, one below another.
 
-    Over numbers they are aligned to the right, as these are. A label that needs more lines loses the `·` of a leading
-    space, and if that is not enough, ends with `…`.
+    Over numbers they are aligned to the right, as these are; there a label that has room in one line but for the `·` of
+    a leading space loses it. So does one that needs more lines than there are; if that is not enough, it ends with `…`.
     """
     across = max(1, width - 1)
     cut = [_cut(text, across, height) for text in columns]
@@ -119,7 +119,8 @@ def labels(columns: Sequence[str], width: int, height: int) -> list[str]:
 
 def _cut(text: str, across: int, height: int) -> list[str]:
     """A label in at most `height` pieces of at most `across` cells."""
-    if cell_len(text) > across * height and len(text) > 1:
+    all_but_one = across + 1 == cell_len(text) >= NUMBERED
+    if (all_but_one or cell_len(text) > across * height) and len(text) > 1:
         text = text.removeprefix("·")
     pieces: list[str] = []
     for character in text:

@@ -12,8 +12,8 @@ from tui.drawing.text import percent
 BULK = 0.999
 """Of the probability: a candidate that has it is a peak; candidates after those that hold it are the tail."""
 FORMS = (
-    N_("{gap:.2f} nats of logit above the next: {times} times as likely · the {count:,} others share {rest}"),
-    N_("{gap:.2f} nats above the next: × {times} · others {rest}"),
+    N_("{gap:.2f} nats of logit above the next: {times} times as likely · all but it share {rest}"),
+    N_("{gap:.2f} nats above the next: × {times} · all but it {rest}"),
     N_("{gap:.1f} nats above the next: × {times}"),
 )
 
@@ -27,7 +27,7 @@ def peak_line(chart: Chart, width: int) -> str:
     if not others or not first.known or not others[0].known or low(first.probability) < BULK:
         return ""
     gap, rest = first.logit - others[0].logit, percent(max(0.0, 1 - first.probability), 2)
-    values = {"gap": gap, "times": times_text(gap), "count": chart.vocab_size - 1, "rest": rest}
+    values = {"gap": gap, "times": times_text(gap), "rest": rest}
     lines = [_(form).format(**values) for form in FORMS]
     return next((line for line in lines if cell_len(line) <= width), "")
 

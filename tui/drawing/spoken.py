@@ -66,6 +66,7 @@ SIGNS = {
 """Signs of the app, and what is said for each."""
 
 
+TIMES = re.compile(r"(?<=[^\s(]) ?· ?(?=[^\s)])")
 BLANKS = re.compile(" {2,}")
 PRIVATE = re.compile("[\U000f0000-\U0010ffff]")
 """The planes 15 and 16, in the place of the characters of the planes 1 and 0."""
@@ -79,11 +80,17 @@ def is_plain(character: str) -> bool:
 
 def spoken(line: str) -> str:
     """A line of a panel or a report as it is read aloud; runs of blanks, which align its columns, become two."""
+    line = re.sub(r" \([·→←↑↓]\)", "", line)  # a sign beside its name
     words = re.sub(r"(?<=\S) +· +(?=\S)", ", ", DRAWN.sub(lambda found: "|" if found.group() == "│" else "", line))
     for arrow, name in ARROWS:
         words = words.replace(arrow, _(name))
     words = re.sub(r"(?<=\S) → ", f" {_('to')} ", words)
     return re.sub(r"(?<=\S) {2,}", "  ", "".join(map(_said, words))).strip()
+
+
+def formula(text: str) -> str:
+    """A formula, or prose with formulas, in which `·` multiplies; elsewhere it separates."""
+    return TIMES.sub(f" {_('times')} ", text)
 
 
 def kept(text: str) -> str:

@@ -1,7 +1,9 @@
 """The app of somebody who follows a walk."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import cast
+
+from textual.filter import ANSIToTruecolor, LineFilter
 
 from core.errors import UserError
 from core.loading.choice import ModelChoice
@@ -29,6 +31,14 @@ class FollowApp(TokenwalkApp):
 
     def new_screen(self, text: str, course: CourseSource) -> FollowScreen:
         return FollowScreen(self.state, self.notices, cast(FollowingRunner, self.runner))
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Without the search for colors of the terminal where nothing else is filtered.
+
+        The panels have none, and it takes a tenth of the time of a frame, which all viewers of a machine draw at once.
+        """
+        filters = super().get_line_filters()
+        return () if all(isinstance(each, ANSIToTruecolor) for each in filters) else filters
 
     def _start(self) -> None:
         self.runner.start()

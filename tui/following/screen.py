@@ -79,7 +79,7 @@ class FollowScreen(WalkScreen, inherit_bindings=False):
 
     def __init__(self, state: WalkState, notices: Notices, shared: FollowingRunner) -> None:
         super().__init__(state, notices, "")
-        self.shared = shared
+        self.shared, self.told_of_branch = shared, True  # the teacher is told
         self.prompt.can_focus, self.prompt.placeholder = False, ""
         self.lens_kind: type[Lens] = ChartLens
         """The lens that is looked at, also where the teacher's lines are shown in its place."""

@@ -50,7 +50,9 @@ class AttentionLens(LensPage["AttentionView"]):
     GROUP = N_("Inside")
     ALSO = N_("heads pattern weights")
     KEYS = KeyWords(move=N_("row"), view=N_("all heads"), down=N_("layer"), across=N_("head"))
-    GRID_KEYS = KeyWords(move=N_("layer"), choose=N_("open"), view=N_("one head"), down=N_("layer"), across=N_("head"))
+    GRID_KEYS = KeyWords(
+        move=N_("layer"), choose=N_("pattern"), view=N_("one head"), down=N_("layer"), across=N_("head")
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -146,7 +148,7 @@ class AttentionLens(LensPage["AttentionView"]):
 
     def draw(self) -> None:
         if self.answer:
-            other = _("⏎ its pattern") if self.all_heads else _("↑↓ row · o all heads")
+            other = _("⏎ pattern") if self.all_heads else _("↑↓ row · o all heads")
             self.hint(_("⇧↑↓ layer · ⇧←→ head · {other}").format(other=other))
         else:
             self.hint("")

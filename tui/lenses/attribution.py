@@ -20,6 +20,8 @@ NUMBER = 9
 """Cells of a value."""
 WIDEST_NAME = 28
 SHORTEST_BAR = 4
+NORMALIZER = "minus log Σ exp of all logits"
+SHORT = "−log Σ exp"
 INNER = 8
 """Cells of the value of an attention or an MLP beside its block."""
 
@@ -116,7 +118,8 @@ class AttributionLens(ExperimentPage["Attribution"]):
 
     def lines(self, answer: "Attribution", width: int, height: int) -> Iterator[Text]:
         yield self.why(answer, width)
-        yield self._sum(answer, width)
+        sums = self._sum(answer, width)
+        yield from sums
         yield Text()
         parts = self._parts()
         names = [_part_name(part) for part in parts]
@@ -124,14 +127,14 @@ class AttributionLens(ExperimentPage["Attribution"]):
         room = width - NUMBER - 4 - (2 * INNER + 2) * inner - 2 * SHORTEST_BAR
         name = min(WIDEST_NAME, room, max(map(cell_len, names), default=0))
         bar = max(3, min(40, (width - name - NUMBER - 4 - (2 * INNER + 2) * inner) // 2))
-        scale = max((abs(part.value) for part in parts if not part.merged), default=0.0) or 1.0
+        scale = max((abs(part.value) for part in parts if _is_compared(part)), default=0.0) or 1.0
         yield self._head(answer, name, bar, inner)
         at = min(self.cursor, len(parts) - 1)
-        for number in self.visible_rows(len(parts), max(0, at), max(3, height - 4)):
+        for number in self.visible_rows(len(parts), max(0, at), max(3, height - 3 - len(sums))):
             row = self._row(parts[number], fit(names[number], name), number == at, scale, bar, inner, width)
             yield self.target(number, row)
 
-    def _sum(self, answer: "Attribution", width: int) -> Text:
+    def _sum(self, answer: "Attribution", width: int) -> list[Text]:
         if answer.path in ("", "heads"):
             which = _("all heads and the rest") if answer.path else _("the parts")
             words = _("{which} sum to {total:+.4f}, the logits give {value:+.4f}").format(
@@ -141,7 +144,9 @@ class AttributionLens(ExperimentPage["Attribution"]):
             words = _("{level}: its parts sum to {total:+.4f}, its value is {value:+.4f}").format(
                 level=part_name(answer.level), total=answer.total, value=answer.value
             )
-        return self.text((fit(words, width).rstrip(), "muted"))
+        if normalizer := next((part for part in answer.parts if part.name == NORMALIZER), None):
+            return self.at_both_ends(width, (words, "muted"), (f"{SHORT} {normalizer.value:+.2f}", "muted"))
+        return self.folded(width, (words, "muted"))
 
     def _head(self, answer: "Attribution", name: int, bar: int, inner: bool) -> Text:
         against, towards = fit(_("◂ against"), bar), fit(_("towards ▸").rjust(bar), bar)
@@ -173,5 +178,12 @@ class AttributionLens(ExperimentPage["Attribution"]):
         return self.row(chosen, width, *parts)
 
 
+def _is_compared(part: "Part") -> bool:
+    """Whether a part is one that the model wrote. Others can be far larger: their bars are cut, and end in an arrow."""
+    return not part.merged and part.name != NORMALIZER
+
+
 def _part_name(part: "Part") -> str:
+    if part.name == NORMALIZER:
+        return SHORT
     return f"{part.name:>4} {label(part.piece)}" if part.piece is not None else part_name(part.name)

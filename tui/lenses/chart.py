@@ -18,11 +18,12 @@ from core.remote.address import is_address
 from core.sampling.bounds import Bounded, between, exact, high, low
 from core.sampling.values import Candidate, Chart
 from tui.drawing.bars import Axis, bars, tick_at, ticked
-from tui.drawing.chart_columns import ChartColumns, figure, has_cut
+from tui.drawing.chart_columns import MARKS, ChartColumns, figure, has_cut
 from tui.drawing.peak import BULK, peak_line
 from tui.drawing.question import why_in
 from tui.drawing.sampler import stages_line
 from tui.drawing.text import decimals_for, fit, label, number_in, percent
+from tui.drawing.wrap import wrapped
 from tui.lenses.base import KeyWords, Lens
 from tui.lenses.base.lens import BORDER
 from tui.runner import Frame
@@ -203,7 +204,8 @@ class ChartLens(Lens, can_focus=True):
 
     def _lines(self, width: int, height: int) -> list[Strip]:
         if self._chart is None:
-            return [Strip([Segment(fit(self._empty, width), self.style_of("candidates--empty"))], width)]
+            style = self.style_of("candidates--empty")
+            return [Strip([Segment(fit(line, width), style)], width) for line in wrapped(self._empty, max(1, width))]
         return self._rows(self._chart, width, height)
 
     def _rows(self, chart: Chart, width: int, height: int) -> list[Strip]:
@@ -265,7 +267,7 @@ class ChartLens(Lens, can_focus=True):
     def _head(self, columns: ChartColumns, axis: Axis, width: int, score: str) -> Strip:
         style = self.style_of("candidates--head")
         text = (
-            f"{'#':>{columns.rank}} {fit(_('token'), columns.token)} {axis.label(columns.bar)} "
+            f"{'#':>{columns.rank}}{'':{MARKS}}{fit(_('token'), columns.token)} {axis.label(columns.bar)} "
             f"{_('p (cut)') if columns.cut else 'p':>{columns.share}} {score if columns.logit else '':>{columns.logit}}"
         )
         return Strip([Segment(fit(text, width), style)], width)
@@ -289,7 +291,7 @@ class ChartLens(Lens, can_focus=True):
         if is_taken:
             text = self.style_of("candidates--taken")
         rank = f"{candidate.rank + 1}" if candidate.known and candidate.rank < 10**columns.rank else "…"
-        mark = "▸" if is_taken else self._letter(candidate) or ("›" if at_cursor else " ")
+        mark = ("›" if at_cursor else " ") + ("▸" if is_taken else self._letter(candidate) or " ")
         score = number_in(candidate.logit, columns.logit) if candidate.known and columns.logit else " " * columns.logit
         return self._join(
             columns,
@@ -308,7 +310,7 @@ class ChartLens(Lens, can_focus=True):
         at_cursor = candidate.rank == self._cursor
         ground = self.style_of("candidates--cursor") if at_cursor else self.style_of()
         lower = bar.replace("█", "▀").replace("▌", "▘")
-        before, after = columns.rank + columns.token + 2, columns.share + columns.logit + 2
+        before, after = columns.rank + MARKS + columns.token + 1, columns.share + columns.logit + 2
         return self._join(
             columns,
             ground,
@@ -328,7 +330,7 @@ class ChartLens(Lens, can_focus=True):
         return self._join(
             columns,
             self.style_of(),
-            (" " * (columns.rank + 1), style),
+            (" " * (columns.rank + MARKS), style),
             (fit(name, columns.token), style),
             (" ", style),
             *self._bar(bar, "candidates--others"),

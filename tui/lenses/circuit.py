@@ -2,6 +2,7 @@
 carry."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from rich.cells import cell_len
@@ -90,6 +91,9 @@ class CircuitLens(ExperimentPage["Circuit"]):
             self._kept = (*self._before, *patches_outside(self.answer, point))
             self._patch(self._kept)
 
+    def keys(self) -> KeyWords:
+        return replace(self.KEYS, choose=N_("whole model")) if self._reduced else self.KEYS
+
     def _patch(self, patches: "tuple[Patch, ...]") -> None:
         self.host.act(lambda session: session.patch(patches))
         self.ask_again()
@@ -131,7 +135,7 @@ class CircuitLens(ExperimentPage["Circuit"]):
 
     def draw(self) -> None:
         other = _("list") if self.graph else _("graph")
-        keep = _("⏎ whole model") if self._reduced else _("⏎ keep only these")
+        keep = _("⏎ whole model") if self._reduced else _("⏎ keep only")
         self.hint(
             _("⇧←→ edges · o {other} · ⇧↑↓ method · {keep}").format(other=other, keep=keep) if self.answer else ""
         )

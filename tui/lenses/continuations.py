@@ -83,7 +83,7 @@ class ContinuationsLens(LensPage[ContinuationTree]):
         again = _("n samples {samples}").format(samples=self.samples) + (
             _(" · ⇧←→ how many") if self.size.width > 58 else ""
         )
-        self.hint(_("↑↓ ⏎ walk there · o {other} · {again}").format(other=other, again=again))
+        self.hint(_("↑↓ row · ⏎ go there · o {other} · {again}").format(other=other, again=again))
 
     def lines(self, answer: ContinuationTree, width: int, height: int) -> Iterator[Text]:
         if not answer.continuations:

@@ -101,7 +101,7 @@ class FlowLens(LensPage["Flow"]):
 
     def draw(self) -> None:
         self.cursor = max(0, min(self.cursor, self.choice_count() - 1))
-        keys = _("↑↓ stage · ⏎ its source · o its parts")
+        keys = _("↑↓ stage · ⏎ source · o parts")
         batch = _("⇧← this step") if self.of_batch else _("⇧→ shapes of a batch")
         longer = f"{keys} · {batch}"
         self.hint((longer if cell_len(longer) + 4 <= self.outer_size.width else keys) if self.answer else "")

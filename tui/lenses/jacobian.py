@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.cells import cell_len
@@ -96,6 +97,9 @@ class JacobianLensPage(ExperimentPage["JacobianLens"]):
         elif number == 3:
             hint = _("The name of a text file that the lens is fitted on.")
             self.app.push_screen(LineScreen(_("fit on a text"), hint, check=texts.read_text_file), self._take_file)
+
+    def keys(self) -> KeyWords:
+        return replace(self.KEYS, choose=N_("stop")) if self.fitting else self.KEYS
 
     def _switch_fit(self) -> None:
         self.fitting, self._began = not self.fitting, (0, 0, 0.0)

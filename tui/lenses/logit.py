@@ -46,7 +46,9 @@ class LogitLensPage(HeatMapPage["LogitLens"]):
 
     def __init__(self) -> None:
         super().__init__()
+        self.cursor = 10**6  # the output, until a person moves
         self.view = VIEWS[0]
+        self.column = self._last_column = 0
         self.quantity = 0
         """Which of `QUANTITIES` the map shows."""
 
@@ -57,15 +59,13 @@ class LogitLensPage(HeatMapPage["LogitLens"]):
         )
 
     def show(self, frame: Frame) -> None:
-        before = self.answer
         super().show(frame)
-        if self.answer and before is None:  # begin at the output
-            self.cursor = 10**6
-            self.draw()
-        drawn, known = (each.map if each else None for each in (self.answer, before))
-        if drawn and (known is None or (drawn.start, drawn.pieces) != (known.start, known.pieces)):
-            self.column = len(drawn.pieces) - 1
-            self.draw()
+        if self.answer and self.answer.map:
+            last, was_last = len(self.answer.map.pieces) - 1, self.column == self._last_column
+            self._last_column = last
+            if was_last and self.column != last:
+                self.column = last
+                self.draw()
 
     def heat_map(self) -> HeatMap | None:
         drawn = self.answer.map if self.answer else None
@@ -170,7 +170,8 @@ class LogitLensPage(HeatMapPage["LogitLens"]):
         self, answer: "LogitLens", number: int, more: int, token: int, bar: int, scale: float, decimals: int
     ) -> Iterator[tuple[str, str]]:
         layer, first = answer.layers[number], answer.locks_in
-        mark = "▸ " if number == first else "│ " if first is not None and number > first else "  "
+        mark = "▸" if number == first else "│" if first is not None and number > first else " "
+        yield "›" if number == self.cursor else " ", "text"
         yield mark, "bar"
         yield fit(short_name(layer), NAME), "text" if number == self.cursor else "muted"
         for rank, candidate in enumerate(layer.top[: more + 1]):

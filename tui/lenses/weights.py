@@ -82,7 +82,7 @@ class WeightsLens(LensPage["Weights"]):
 
     def draw(self) -> None:
         self.cursor = max(0, min(self.cursor, self.choice_count() - 1)) if self.listed else self.cursor
-        keys = _("↑↓ weight · ⏎ its histogram · o parts") if self.listed else _("o all weights")
+        keys = _("↑↓ weight · ⏎ histogram · o parts") if self.listed else _("o all weights")
         self.hint(keys if self.answer else "")
         super().draw()
 
@@ -131,12 +131,13 @@ class WeightsLens(LensPage["Weights"]):
         for number in self.visible_rows(len(answer.names), self.cursor, max(LISTED, height - chart - 5)):
             each = answer.names[number]
             shape = " × ".join(f"{size:,}" for size in each.shape)
-            name = fit(one_line(each.name), max(10, width - 24))
+            name = fit(one_line(each.name), max(10, width - 25))
             yield self.target(
                 number,
                 self.row(
                     number == self.cursor,
                     width,
+                    ("›" if number == self.cursor else " ", "text"),
                     ("● " if each.name == shown else "  ", "bar"),
                     (name, "text" if number == self.cursor else "muted"),
                     (f"{shape:>21}", "muted"),

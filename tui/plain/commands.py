@@ -128,7 +128,7 @@ class Commands:
     def panel(self, number: int) -> None:
         """Read a panel."""
         self._panel, (name, read) = number, list(PANELS.items())[number]
-        self._desk.say_all(read(self._desk.reader.frame))
+        self._desk.say_all(self._desk.reader.chart() if name == "next" else read(self._desk.reader.frame))
         if name == "status" and (remark := self._app.walk.remark()):
             self._desk.say(spoken(remark))
 

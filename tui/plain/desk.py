@@ -127,6 +127,7 @@ class Desk:
                 self._look()
                 if self._fresh and self._rests:
                     self._fresh = False
+                    await self.app.delivered()  # what was shown is painted
                     self.say_all(self._reader.unasked())
         self.app.exit(return_code=self._code or 0)
 

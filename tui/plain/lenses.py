@@ -11,7 +11,7 @@ from core.walk.values import Summary
 from tui import lenses as pages
 from tui.drawing.parts import part_name
 from tui.drawing.question import why
-from tui.drawing.spoken import spoken
+from tui.drawing.spoken import formula, spoken
 from tui.drawing.text import compact, label, one_line, percent
 from tui.lenses.base import Lens, LensPage
 from tui.lenses.base.experiment import ExperimentPage
@@ -129,7 +129,7 @@ def _sampler_lines(lens: SamplerLensPage, answer: Any) -> Iterator[str]:
     if stage := lens.stage:
         knobs = ", ".join(knob_words(stage))
         yield _("stage {number}, {title}: {knobs}; {formula}").format(
-            number=lens.cursor + 1, title=_(stage.TITLE), knobs=knobs, formula=_(stage.FORMULA)
+            number=lens.cursor + 1, title=_(stage.TITLE), knobs=knobs, formula=formula(_(stage.FORMULA))
         )
 
 

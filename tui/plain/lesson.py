@@ -1,17 +1,20 @@
 """The step of a lesson in words: the lines of its panel, whose marks are said by the kind of their block."""
 
+import re
 from collections.abc import Iterator
 from itertools import groupby
 
 from rich.style import Style
 
 from core.language import N_, _
-from tui.course.lesson import Block, Press, Question, Task
+from tui.course.lesson import Block, Claim, Code, Press, Question, Task
 from tui.course.page import Line, Page
-from tui.drawing.spoken import spoken
+from tui.drawing.spoken import formula, spoken
 from tui.plain.commands import said
 from tui.plain.spoken_app import Spoken
 
+PRINTED = "│"
+"""What stands before a line that code has printed."""
 WIDTH = 2000
 """Cells of a line, so that a paragraph is one."""
 GATE_MARKS = {"✓": N_("done:"), "▸": N_("task:"), "○": N_("to do:"), "?": N_("question:"), "↳": N_("hint:")}
@@ -45,8 +48,20 @@ def _key(app: Spoken, name: str) -> str:
 
 def _said(line: Line, block: Block | None) -> str:
     text = line.text.plain.strip()
+    if isinstance(block, Code) and text.startswith(PRINTED):
+        return _("it prints {text}").format(text=spoken(text.removeprefix(PRINTED)))
+    if isinstance(block, Code):
+        return spoken(text)
     mark, _space, rest = text.partition(" ")
     marks = GATE_MARKS if isinstance(block, Press | Task | Question) else CLAIM_MARKS
-    if line.answer is None and mark in marks and rest:
-        return f"{_(marks[mark])} {spoken(rest)}"
-    return spoken(text)
+    if line.answer is not None or mark not in marks or not rest:
+        return _with_value(text, block)
+    return f"{_(marks[mark])} {_with_value(rest, block)}"
+
+
+def _with_value(text: str, block: Block | None) -> str:
+    """A line whose second column is named: the value of a condition, or the key that is pressed."""
+    words, *columns = re.split(" {2,}", text)
+    if columns and isinstance(block, Claim | Task):
+        columns = [_("now {value}").format(value=", ".join(columns))]
+    return spoken(", ".join([formula(words.rstrip(".")), *columns]) if columns else formula(text))

@@ -93,7 +93,7 @@ def strand_line(strand: "Strand", total: int) -> str:
 
 def stage_line(stage: "FlowStage") -> str:
     """A stage of the flow, with its level, shape, norms and first values."""
-    shape = " ".join(f"{axis} {size:,}" for axis, size in stage.axes)
+    shape = " ".join(f"{part_name(axis)} {size:,}" for axis, size in stage.axes)
     values = [f"{value}" if isinstance(value, int) else f"{value:.4g}" for value in stage.values]
     pairs = [f"{label(each)} {value}" for each, value in zip(stage.labels, values, strict=False)]
     parts = [

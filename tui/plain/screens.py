@@ -1,5 +1,6 @@
 """Reads aloud what the app shows: its lens, the screens over the walk, the step of a lesson; or what of it is new."""
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -8,8 +9,9 @@ from textual.widgets import OptionList
 
 from core.language import _
 from tui.dialogs.notebook import NotebookScreen
-from tui.drawing.spoken import spoken
-from tui.drawing.text import prose
+from tui.dialogs.source import SourceScreen
+from tui.drawing.spoken import formula, spoken
+from tui.drawing.text import one_line, prose
 from tui.following.mirror import MirrorLens
 from tui.following.screen import FollowScreen
 from tui.lenses.base import Lens, LensPage
@@ -33,7 +35,10 @@ from tui.screens.steering import SteeringScreen
 from tui.screens.train import TrainScreen
 from tui.walk.showing import visible
 
+BLANK = re.compile(r"(?<!\S)·(\S+)")
+"""A label that begins with a blank, as the teacher's lens draws it."""
 PICKING = ("walk.pick_up", "walk.pick_down")
+TRAVELLING = ("walk.left", "walk.right", "walk.home", "walk.end")
 ADJUSTING = ("lens.turn", "lens.up", "lens.down", "lens.left", "lens.right", "lens.choose")
 ASKING = ("question.target", "question.against")
 ANSWERING = ("walk.take", "walk.continuations", "walk.search", "walk.draft", *(f"walk.take_{n}" for n in range(1, 10)))
@@ -48,6 +53,9 @@ class Reader:
         self._app = app
         self._screen: Screen[Any] = app.walk
         self._lens: Lens = app.walk.lens
+        self._kind = self._lens_kind
+        self._picked = self._under_cursor()
+        """The candidate that was read last, and after how many tokens."""
         self._known: list[str] = []
         """The lines of the lens that were read last."""
         self._known_of_screen: list[str] = []
@@ -77,6 +85,14 @@ class Reader:
         self._known_of_screen = list(screen_lines(self._app, self._app.screen))
         return self._known_of_screen
 
+    def chart(self) -> Iterator[str]:
+        """The chart; where a viewer has none, how there would be one."""
+        frame, absent = self.frame, self._app.walk.candidates.absent
+        if absent and not (frame.snapshot and frame.snapshot.chart):
+            yield _("next token: {problem}").format(problem=spoken(absent))
+        else:
+            yield from words.chart_lines(frame)
+
     def lesson(self) -> list[str]:
         """All of the step of the lesson."""
         self._lesson = list(lesson_lines(self._app))
@@ -103,7 +119,26 @@ class Reader:
         """What is new without a command: another lens of the teacher, or what was measured for a lesson."""
         if self._app.screen is not self._app.walk or self._screen is not self._app.walk:
             return []
-        return [*self._lesson_changes(), *self._lens_changes()]
+        return [*self._lesson_changes(), *self._lens_changes(), *self._shown()]
+
+    def _shown(self) -> list[str]:
+        """What the teacher shows in the same lens: the candidate that is picked, or other lines."""
+        lens, known, picked = self._app.walk.lens, self._known, self._picked
+        self._picked = self._under_cursor()
+        if isinstance(lens, MirrorLens) and self.frame.activity != "generating":
+            return [line for line in self.whole() if line not in known]
+        moved = isinstance(self._app.walk, FollowScreen) and self._picked[0] == picked[0] and self._picked != picked
+        return self._row(lens) if moved else []
+
+    def _under_cursor(self) -> tuple[int, int]:
+        lens, snapshot = self._app.walk.lens, self._app.state.frame.snapshot
+        return (snapshot.cursor if snapshot else 0), lens.cursor if isinstance(lens, ChartLens) else 0
+
+    @property
+    def _lens_kind(self) -> type[Lens]:
+        """The lens that is shown; a viewer has one for all lenses of the teacher."""
+        walk = self._app.walk
+        return walk.lens_kind if isinstance(walk, FollowScreen) else type(walk.lens)
 
     def _entered(self, screen: Screen[Any]) -> list[str]:
         if question(self._app):
@@ -127,11 +162,13 @@ class Reader:
     # The lens --------------------------------------------------------------------------------------------------------
 
     def _lens_changes(self, *, quiet: bool = False) -> list[str]:
-        lens, before = self._app.walk.lens, self._lens
-        self._lens = lens
-        if lens is not before:
-            kind = self._app.walk.lens_kind if isinstance(self._app.walk, FollowScreen) else type(lens)
+        lens, kind, before = self._app.walk.lens, self._lens_kind, (self._lens, self._kind)
+        self._lens, self._kind = lens, kind
+        if (lens, kind) != before:
+            self._picked = self._under_cursor()
             return [title(kind), *self.whole()]
+        if self._expected in TRAVELLING and self._app.walk.candidates.absent and isinstance(lens, ChartLens):
+            return [] if self.frame.snapshot and self.frame.snapshot.chart else list(self.chart())
         if self._expected in PICKING:
             return self._row(lens)
         if self._expected in ASKING and quiet and self.frame.snapshot:
@@ -150,9 +187,9 @@ class Reader:
     def _lens_lines(self) -> Iterator[str]:
         lens = self._app.walk.lens
         if isinstance(lens, ChartLens):
-            yield from words.chart_lines(self.frame)
+            yield from self.chart()
         elif isinstance(lens, MirrorLens):
-            yield from self.spoken(strip.text for strip in lens.strips(0, 10**6))
+            yield from self.spoken(BLANK.sub(r'" \1"', strip.text) for strip in lens.strips(0, 10**6))
         elif isinstance(lens, LensPage):
             if lens.answer is not None:
                 yield from answer_lines(lens, lens.answer)
@@ -193,6 +230,9 @@ def screen_lines(app: Spoken, screen: Screen[Any]) -> Iterator[str]:
         case ModelDetailsScreen():
             yield from map(spoken, section_lines(screen.sections) if screen.sections else [_("a moment …")])
         case NotebookScreen():
+            yield from prose(screen.code).split("\n")
+        case SourceScreen():
+            yield spoken(formula(one_line(screen.equation)))
             yield from prose(screen.code).split("\n")
         case _:
             yield from texts_of(screen)

@@ -5,6 +5,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from rich.console import RenderableType
+from textual._compositor import Compositor
+from textual.screen import Screen
+
 from tui.app import TokenwalkApp
 from tui.drawing.spoken import spoken
 from tui.following.app import FollowApp
@@ -18,6 +22,18 @@ WIDGETS = 1.0
 """Seconds to wait for widgets at most."""
 
 
+class Unseen(Compositor):
+    """Places widgets, and draws them for a picture alone."""
+
+    def render_update(
+        self, full: bool = False, screen_stack: list[Screen[Any]] | None = None, simplify: bool = False
+    ) -> RenderableType | None:
+        if full:
+            return super().render_update(full, screen_stack, simplify)
+        self._dirty_regions.clear()
+        return None
+
+
 class Spoken(TokenwalkApp):
     """An app that says its notices and the changes of its walk by `say`, a line each."""
 
@@ -28,6 +44,12 @@ class Spoken(TokenwalkApp):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.notices.can_copy = False
+
+    def get_default_screen(self) -> Screen[Any]:
+        return unseen(super().get_default_screen())
+
+    def push_screen(self, screen: Any, *arguments: Any, **options: Any) -> Any:
+        return super().push_screen(unseen(screen), *arguments, **options)
 
     def show_frame(self, frame: Frame) -> None:
         before = visible(self.state.frame, self.walk.lens)
@@ -50,6 +72,12 @@ class Spoken(TokenwalkApp):
 
     def notify(self, message: str, **_options: Any) -> None:  # no title, no seconds
         self.say(spoken(message))
+
+
+def unseen(screen: Screen[Any]) -> Screen[Any]:
+    """A screen, before it is shown, that draws pictures alone."""
+    screen._compositor = Unseen()
+    return screen
 
 
 class SpokenWalk(Spoken):

@@ -7,6 +7,7 @@ from textual.binding import Binding, BindingType
 from textual.widgets import OptionList, TextArea
 
 from core.language import _
+from core.walk.values import Snapshot
 from tui import lenses
 from tui.course.keys import ids
 from tui.course.panel import LessonPanel
@@ -46,6 +47,8 @@ class WalkScreen(PanelsScreen):
     def __init__(self, state: WalkState, notices: Notices, text: str, course: CourseSource = CourseSource()) -> None:
         super().__init__(state, notices, text)
         self._opened = 0
+        self.told_of_branch = False
+        """Whether a person was told where tokens are that the walk has left."""
         self.writing_actions = Writing(self)
         self.choosing = Choosing(self)
         self.sampling = Sampling(self, self.ask)
@@ -144,7 +147,14 @@ class WalkScreen(PanelsScreen):
 
     def show(self, frame: Frame) -> None:
         """Draw a frame, on the panels and on a screen over them."""
-        self.state.frame = frame
+        before, self.state.frame = self.state.frame, frame
+        if not self.told_of_branch and leaves_branch(before.snapshot, frame.snapshot):
+            self.told_of_branch = True
+            self.notices.inform(
+                _("the tokens that stood there stay as a branch: {key} shows the branches").format(
+                    key=self.notices.key_of("lens.branches")
+                )
+            )
         if frame.choice:
             self.state.choice = frame.choice
         if frame.opened != self._opened and frame.snapshot:
@@ -159,6 +169,15 @@ class WalkScreen(PanelsScreen):
         self.lessons.follow_frame(frame)
         self.writing_actions.follow_walk(frame)
         self.writing_actions.name_prompt()
+
+
+def leaves_branch(before: Snapshot | None, now: Snapshot | None) -> bool:
+    """Whether a walk was looked at before its end, and went on with another token there."""
+    if before is None or now is None or not before.prompt_length <= before.cursor < len(before.tokens):
+        return False
+    at = before.cursor
+    ids = [[token.id for token in each.tokens[: at + 1]] for each in (before, now)]
+    return len(ids[1]) > at and ids[0][:at] == ids[1][:at] and ids[0][at] != ids[1][at] and now.cursor > at
 
 
 def _written(arguments: tuple[object, ...]) -> str:

@@ -23,7 +23,7 @@ class Constraint(MaskStage):
     """
 
     SOURCE: ClassVar[str] = "llguidance; Willard & Louf 2023, Efficient guided generation for large language models"
-    FORMULA: ClassVar[str] = N_("keep i where text · i begins a text that matches")
+    FORMULA: ClassVar[str] = N_("keep i where text + i begins a text that matches")
     KIND: ClassVar[Kind]
 
     text: str = knob("", label=N_("text"))

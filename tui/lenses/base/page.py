@@ -108,7 +108,8 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
     def move(self, by: int) -> None:
         self.pointed = False
         if self.choice_count():
-            self.cursor = max(0, min(self.cursor + by, self.choice_count() - 1))
+            last = self.choice_count() - 1
+            self.cursor = max(0, min(min(self.cursor, last) + by, last))
             self.draw()
             self.follow()
         else:

@@ -227,8 +227,9 @@ def has_files(name: str) -> bool:
 
 
 def packed(choice: ModelChoice) -> bool:
-    """Whether a model has packed weights on the CPU."""
-    return has_files(choice.name) and choice.dtype in ("auto", *PACKED)
+    """Whether a model has quantized weights on the CPU."""
+    gguf = choice.name == SMOLLM2 or Path(choice.name).suffix == ".gguf"
+    return has_files(choice.name) and (choice.dtype in PACKED or (choice.dtype == "auto" and gguf))
 
 
 def twin(choice: ModelChoice) -> ModelChoice | None:

@@ -23,7 +23,7 @@ from core.loading.families.family import Family
 from core.loading.info import ModelInfo
 from core.loading.model import LocalModel, Model
 from core.loading.room import cards_for, check_room
-from core.loading.sizes import described_bytes
+from core.loading.sizes import described_bytes, usual_dtype
 from core.progress import Report
 from core.tokenizers.tokenizer import Tokenizer
 
@@ -134,7 +134,7 @@ def _from_files(choice: ModelChoice, device: torch.device, report: Report | None
     tokenizer = tokenizers.load_model_tokenizer(location.path, choice.name)
     return_free_memory()
     description = describe(location.path)
-    dtype_name = _fastest(description, device) if choice.dtype == "auto" else choice.dtype
+    dtype_name = _usual_dtype(description, device) if choice.dtype == "auto" else choice.dtype
     if dtype_name == devices.STORED and not description.format:
         raise UserError(
             _(
@@ -174,14 +174,10 @@ def _with_adapter(model: LocalModel, family: Family, report: Report | None) -> L
     )
 
 
-def _fastest(description: ModelDescription, device: torch.device) -> str:
-    """A format near fp32 that is fast, by what was measured (tests/benchmarks/README.md).
-
-    On the CPU a GGUF file is computed as it is, and any other in 8 bits: 16 bits are slower at reading a prompt and at
-    each token. On CUDA it is bf16.
-    """
+def _usual_dtype(description: ModelDescription, device: torch.device) -> str:
+    """The format that `auto` means: on the CPU the file's own numbers, on CUDA bf16."""
     if device.type == "cpu":
-        return devices.STORED if description.format else "int8"
+        return usual_dtype(description)
     return "bf16" if device.type == "cuda" and devices.half(device) is torch.bfloat16 else "fp32"
 
 

@@ -1,13 +1,27 @@
 """How many bytes the weights of a model take, before it is loaded. Needs no torch."""
 
+from collections.abc import Iterator
+
+from core.formats.tensors import StoredTensor
 from core.loading import catalog, ladder
 from core.loading.checkpoints import card
 from core.loading.choice import ModelChoice
-from core.loading.description import ModelDescription, describe
+from core.loading.description import COMPUTED, ModelDescription, describe
 
 BITS = {"fp32": 32.0, "bf16": 16.0, "fp16": 16.0, "int8": 8.5, "int4": 5.0}
 """Of a weight, with its share of the scales."""
 HALF = ("F16", "BF16")
+
+
+def usual_dtype(description: ModelDescription) -> str:
+    """The format that `auto` means on the CPU: the file's own numbers, mapped.
+
+    That is `stored` for GGUF, and fp32 otherwise. Floats of 8 and 4 bits would take four times their size and more in
+    float32, and become int8.
+    """
+    if description.format:
+        return catalog.STORED
+    return "fp32" if all(each.dtype in ("F32", *HALF) for each in _weights(description)) else "int8"
 
 
 def described_bytes(description: ModelDescription, dtype: str, *, on_cpu: bool = True) -> float:
@@ -19,8 +33,12 @@ def described_bytes(description: ModelDescription, dtype: str, *, on_cpu: bool =
         return sum(stored.size for stored in description.tensors.values())
     whole = BITS[dtype] * description.config.parameter_count() / 8
     if dtype == "fp32" and on_cpu:
-        whole -= sum(each.size for each in description.tensors.values() if each.dtype in HALF and len(each.shape) > 1)
+        whole -= sum(each.size for each in _weights(description) if each.dtype in HALF and len(each.shape) > 1)
     return whole
+
+
+def _weights(description: ModelDescription) -> Iterator[StoredTensor]:
+    return (each for name, each in description.tensors.items() if not name.endswith(COMPUTED))
 
 
 def weights_bytes(choice: ModelChoice) -> float | None:
@@ -41,5 +59,4 @@ def weights_bytes(choice: ModelChoice) -> float | None:
     if (location := catalog.find(choice.name)) is None:
         return None
     description = describe(location.path)
-    usual = catalog.STORED if description.format else "int8"
-    return described_bytes(description, usual if choice.dtype == "auto" else choice.dtype)
+    return described_bytes(description, usual_dtype(description) if choice.dtype == "auto" else choice.dtype)

@@ -277,7 +277,9 @@ def test_the_cache_follows_the_environment_variables(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("name", "dtype", "packed"),
     [
-        ("folder", "auto", True),
+        ("folder", "auto", False),
+        ("smollm2", "auto", True),
+        ("file.gguf", "auto", True),
         ("owner/name", "int4", True),
         ("file.gguf", "stored", True),
         ("file.gguf", "fp32", False),

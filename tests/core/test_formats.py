@@ -8,6 +8,7 @@ import gguf
 import pytest
 import torch
 from gguf_files import write_gguf
+from model_folders import rewrite
 from reference_models import reference
 
 from core.engine import device
@@ -16,25 +17,32 @@ from core.formats.gguf import TENSOR_TYPES
 from core.loading import catalog, description, models, weights
 from core.loading.choice import Hyperparameters, ModelChoice
 
+KEY, BUFFER = "model.layers.0.mlp.up_proj.weight", "model.layers.0.self_attn.rotary_emb.inv_freq"
 SIZES = {"hidden_size": 64, "intermediate_size": 64, "vocab_size": 83}
 
 
 def test_the_default_format_depends_on_device_and_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """CPU: a GGUF file as stored, else int8. CUDA: bf16. Elsewhere and for the ladder: fp32."""
+    """CPU: a GGUF file as stored, else fp32, and int8 for floats of 8 bits. CUDA: bf16. Elsewhere: fp32."""
     model = reference("llama", **SIZES)
     cpu, gpu, apple = (torch.device(name) for name in ("cpu", "cuda:0", "mps"))
     model.save_pretrained(tmp_path)
     described = description.describe(tmp_path)
-    assert models._fastest(described, cpu) == "int8"
+    assert models._usual_dtype(described, cpu) == "fp32"
+    rewrite(
+        tmp_path, lambda tensors: tensors | {BUFFER: torch.zeros(2, dtype=torch.bool), KEY: tensors[KEY].bfloat16()}
+    )
+    assert models._usual_dtype(description.describe(tmp_path), cpu) == "fp32"
+    rewrite(tmp_path, lambda tensors: tensors | {KEY: tensors[KEY].to(torch.float8_e4m3fn)})
+    assert models._usual_dtype(description.describe(tmp_path), cpu) == "int8"
     for kind in ("Q4_1", "Q8_0", "F16"):
         write_gguf(tmp_path / f"{kind}.gguf", model, gguf.GGMLQuantizationType[kind])
         stored = description.describe(tmp_path / f"{kind}.gguf")
-        assert (models._fastest(stored, cpu), stored.format) == ("stored", kind)
+        assert (models._usual_dtype(stored, cpu), stored.format) == ("stored", kind)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
-    assert (models._fastest(described, gpu), models._fastest(described, apple)) == ("bf16", "fp32")
+    assert (models._usual_dtype(described, gpu), models._usual_dtype(described, apple)) == ("bf16", "fp32")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
-    assert models._fastest(described, gpu) == "fp32"
+    assert models._usual_dtype(described, gpu) == "fp32"
     monkeypatch.undo()
     assert models.load_model(ModelChoice(name="model1", tokenizer="bytes", device="cpu")).info.dtype == "fp32"
     assert models.load_model(ModelChoice(name="smollm2", device="cpu")).info.dtype == "stored"

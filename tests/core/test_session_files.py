@@ -54,8 +54,9 @@ from core.sessions import reader, record, writer
 path = Path(sys.argv[1])
 old = replace(reader.read_record(path), written="", program="")
 new = replace(old, cursor=1)
-numbers, seen, left = random.Random(7), set(), 0
-for _ in range(120):
+numbers, kills, seen, left = random.Random(7), 0, set(), 0
+while kills < 120 or len(seen) < 2 or left <= 10:  # on a busy machine some never come to write
+    kills += 1
     child = os.fork()
     if not child:
         while True:
@@ -70,21 +71,20 @@ for _ in range(120):
     for temporary in path.parent.glob(".*.tmp"):
         temporary.unlink()
         left += 1
-print(len(seen), left)
 """
 
 
 def test_a_write_killed_at_any_moment_leaves_the_last_good_file(tmp_path: Path) -> None:
-    """A writer that never rests is killed 120 times; the file is each time one of the two it writes, whole."""
+    """A writer that never rests is killed 120 times; the file is each time one of the two it writes, whole.
+
+    More often, until each was found and some were killed while they wrote.
+    """
     rows = [NodeRow(0, Token(97, b"a"))] + [NodeRow(n, plain().rows[1].token) for n in range(1, 60)]
     path = tmp_path / "walk.json"
     writer.write_record(path, plain(rows=tuple(rows), end=60, cursor=60))
     command = [sys.executable, "-c", KILLED, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    versions, unfinished = map(int, done.stdout.split())
-    assert versions == 2
-    assert unfinished > 10  # it was killed while it wrote
 
 
 # The folder -----------------------------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ def test_a_mixed_file_is_computed_as_stored_whichever_types_it_has(tmp_path: Pat
     model.load_state_dict(numbers, strict=False)
     described = description.describe(path)
     cpu = torch.device("cpu")
-    assert models._fastest(described, cpu) == "stored"
+    assert models._usual_dtype(described, cpu) == "stored"
     ours = weights.build_model(described, cpu, torch.float32, "stored")
     p, q = (logits.double().log_softmax(-1) for logits in (model(ids()).logits, ours(ids())))
     assert (p.exp() * (p - q)).sum(-1).mean() < 1e-5

@@ -42,7 +42,7 @@ def unpacked(description: ModelDescription) -> tuple[str, ...]:
 
 def _stored(reader: Reader, part: Part) -> Matrix:
     """A part as the file has it; a copy where other than whole rows are in another order."""
-    if part.layout not in ROW_ORDERS:
+    if part.stored.dtype in PLAIN and part.layout not in ROW_ORDERS:
         copy = reader.read(part, PLAIN[part.stored.dtype]).contiguous()
         part.stored.release()
         return Matrix(part.stored.dtype, (copy.shape[0], copy.shape[1]), copy.view(torch.uint8), name=part.name)

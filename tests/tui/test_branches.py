@@ -141,8 +141,9 @@ async def test_a_branch_is_named_folded_deleted_and_brought_back(
         await press(pilot, "f")
         assert len(app.frame.answer.rows) == 4
         await press(pilot, "delete")
-        (note,) = app._notifications
-        assert len(note.message.splitlines()) == 1
+        note = list(app._notifications)[-1].message
+        assert note.startswith("this is the only branch, so it cannot be deleted")
+        assert len(note.splitlines()) == 1
         assert len(app.frame.answer.rows) == 4
 
 

@@ -1,6 +1,8 @@
 """Somebody who follows sees what the teacher sees, may look around, and changes nothing."""
 
+import os
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -10,6 +12,7 @@ from apps import AppUnderTest, delivered, until
 from rich.segment import Segment
 from saved_walks import notes
 from scenes import Scenes
+from terminals import Terminal
 from textual.filter import ANSIToTruecolor, Monochrome
 from textual.pilot import Pilot
 
@@ -339,3 +342,17 @@ async def test_other_filters_of_a_viewer_stay(follower: Follower) -> None:
     async with follower.run_test(size=(100, 30)):
         follower._filters.append(Monochrome())
         assert [type(each) for each in follower.get_line_filters()] == [ANSIToTruecolor, Monochrome]
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="only Linux has this scheduling class")
+def test_a_viewer_stands_back_after_its_first_paint(terminal: Callable[..., Terminal]) -> None:
+    """Not before, as a busy machine would leave it without a processor for minutes while it imports."""
+    viewer = terminal("follow")
+    viewer.until(b"no walk is shared yet")
+    for _ in range(1000):
+        if os.sched_getscheduler(viewer.process.pid) == os.SCHED_IDLE:
+            break
+        time.sleep(0.01)
+    assert os.sched_getscheduler(viewer.process.pid) == os.SCHED_IDLE
+    viewer.press(b"q")
+    assert viewer.ended() == 0

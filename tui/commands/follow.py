@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from tui.sharing.feed import Feed
 
 
+STARTING = 10
+"""The niceness of a viewer until its first paint, which a busy machine would keep from the idle class for minutes."""
 ADDRESS = "TOKENWALK_FOLLOW"
 """The variable by which `tokenwalk serve` tells its pages the address; arguments are seen by all users."""
 
@@ -54,13 +56,16 @@ def follow(
         if not lines:
             check_terminal("--plain, or tokenwalk export")
         settings = replace(settings, fps=fps or settings.fps, theme=theme or settings.theme)
-    _stand_back()
+    if hasattr(os, "nice"):
+        os.nice(STARTING)
     threads.prepare()
     if lines:
         from tui.plain.spoken_app import SpokenFollow as App
     else:
         from tui.following.app import FollowApp as App  # type: ignore[assignment]
-    run(App(feed, choice, settings, problems), lines=lines)
+    app = App(feed, choice, settings, problems)
+    app.when_painted = _stand_back
+    run(app, lines=lines)
 
 
 def _stand_back() -> None:

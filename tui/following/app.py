@@ -1,6 +1,6 @@
 """The app of somebody who follows a walk."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import cast
 
 from textual.filter import ANSIToTruecolor, LineFilter
@@ -28,6 +28,8 @@ class FollowApp(TokenwalkApp):
             problems=problems,
             runner=lambda publish, fps: FollowingRunner(feed, choice, publish, fps),
         )
+        self.when_painted: Callable[[], None] = lambda: None
+        """Called after the first paint."""
 
     def new_screen(self, text: str, course: CourseSource) -> FollowScreen:
         return FollowScreen(self.state, self.notices, cast(FollowingRunner, self.runner))
@@ -42,6 +44,7 @@ class FollowApp(TokenwalkApp):
 
     def _start(self) -> None:
         self.runner.start()
+        self.when_painted()
 
     def commands(self) -> Iterator[Command]:
         yield from map(self._command, FOLLOW)

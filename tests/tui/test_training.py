@@ -120,6 +120,7 @@ async def test_space_pauses_and_continues_and_x_stops(
         await pilot.press("space")
         await shown(pilot, until, replace(progress, state="paused"))
         assert "‖ paused" in screen_lines(pilot.app)[1]
+        assert "space continue" in screen_lines(pilot.app)[-1]
         await pilot.press("space", "x")
         await shown(pilot, until, replace(progress, state="ended"))
         assert "■ ended" in screen_lines(pilot.app)[1]

@@ -53,6 +53,7 @@ class TrainScreen(Screen[Path | None]):
     BINDINGS = [
         Binding("escape,q,t", "dismiss(None)", "close", key_display="esc"),
         Binding("space", "pause", "pause"),
+        Binding("space", "resume", "continue"),
         Binding("x", "stop", "stop"),
         Binding("left,h,up,k", "look(-1)", "look", key_display="←→"),
         Binding("right,l,down,j", "look(1)", "look forward", show=False),
@@ -161,16 +162,20 @@ class TrainScreen(Screen[Path | None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Whether the key of an action has an effect at present."""
         progress = self.progress
-        if action in ("pause", "stop"):
+        if action in ("pause", "resume"):
+            state = progress.state if progress else "ended"
+            return state != "ended" and (state == "paused") is (action == "resume")
+        if action == "stop":
             return progress is not None and progress.state != "ended"
         if action in ("look", "look_home", "look_end", "walk"):
             return progress is not None and bool(progress.evaluated_steps)
         return progress is not None if action in ("turn", "heads") else True
 
     def action_pause(self) -> None:
-        if self.progress:
-            paused = self.progress.state == "paused"
-            (self._runner.resume_training if paused else self._runner.pause_training)()
+        self._runner.pause_training()
+
+    def action_resume(self) -> None:
+        self._runner.resume_training()
 
     def action_stop(self) -> None:
         self._runner.stop_training()

@@ -17,6 +17,8 @@ from core.loading.weights.reading import Reader, blocks
 
 BLOCKS = frozenset(("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS"))
 """GGUF's formats that are computed from their own blocks."""
+LARGE = 2**20
+"""Bytes of a matrix from which memory is returned after it was made."""
 FLOAT32 = "fp32"
 """Every number as it is: float32, or the 16 bits of the file, which float32 has too."""
 
@@ -88,7 +90,8 @@ def _converted(reader: Reader, part: Part, packing: str) -> Matrix:
             whole, columns = rows.new_empty(height, rows.shape[1]), block.shape[1]
         whole[first : (first := first + len(rows))] = rows
     part.stored.release()
-    return_free_memory()
+    if whole.nbytes > LARGE:
+        return_free_memory()
     return Matrix(format, (len(whole), columns), whole)
 
 

@@ -192,13 +192,12 @@ class ModelReader:
         return self._installed.suspended() if self._installed else nullcontext()
 
     def without_swaps(self, begin: Callable[[], Iterator[Answer]]) -> Iterator[Answer]:
-        """The answers of an experiment that tries swaps: where a swap is active, on the model without any patch.
+        """The answers of an experiment that tries swaps: where a swap is active, on the model without any patch."""
+        swaps = any(patch.kind == "swap" for patch in self.patches)
+        return self.without_patches(begin) if swaps else begin()
 
-        The patches act again at every pause. `begin` starts the experiment.
-        """
-        if not any(patch.kind == "swap" for patch in self.patches):
-            yield from begin()
-            return
+    def without_patches(self, begin: Callable[[], Iterator[Answer]]) -> Iterator[Answer]:
+        """The answers of an experiment on the unpatched model; the patches act again at every pause."""
         with self.unpatched():
             answers = begin()
         while True:

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from textual.widgets import OptionList
 
+from core.activations.patch import Patch
+from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
 from core.sampling.stages.temp import Temperature
 from tui.app import TokenwalkApp
@@ -79,6 +81,41 @@ async def test_sampler_and_prompt_of_b_do_not_change_a(real: Make, settle: Go, u
         await pilot.press("d")
         await choose(pilot, until, "cpu bf16")
         await until(lambda: compared(app).page.answer and compared(app).page.answer.model.dtype == "bf16")
+
+
+async def test_each_side_shows_what_it_draws_from(real: Make, settle: Go, until: Go) -> None:
+    """Under its own temperature, whereas divergences are of the models, and say so."""
+    async with real("oat").run_test(size=(120, 36)) as pilot:
+        app = pilot.app
+        await opened(pilot, settle, until, "model1")
+        await pilot.press("left_square_bracket", "left_square_bracket", "left_square_bracket")
+        await until(lambda: compared(app).page.answer.sampler.value(Temperature) == 0.7)
+        await settle(pilot)
+        comparison, shown = compared(app).page.answer.comparison, lines(app)
+        sharper = comparison.chart_b.candidates[0]
+        assert sharper.sampled_probability > sharper.probability
+        figures = [
+            float(part.rpartition(" ")[2].rstrip("%")) for part in (each.rstrip() for each in shown[7].split("│"))
+        ]
+        expected = [comparison.chart_a.candidates[0].probability, sharper.sampled_probability]
+        assert figures == pytest.approx([100 * each for each in expected], abs=0.01)
+        assert "before temperature and cuts" in shown[4]
+
+
+async def test_a_patched_model_is_named_so(real: Make, settle: Go, until: Go) -> None:
+    """Also as B, where it is the same model; another model has no patch."""
+    async with real("oat", ModelChoice(name="model3", tokenizer="bytes", device="cpu")).run_test(
+        size=(120, 36)
+    ) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        app.runner.submit(lambda session: session.patch((Patch(part="head", layer=0, index=0),)))
+        await until(lambda: app.frame.snapshot and app.frame.snapshot.patches)
+        await opened(pilot, settle, until, "model3")
+        assert lines(app)[0].count("patched 1") == 2
+        compared(app)._take_model("model1")
+        await until(lambda: compared(app).page.answer and compared(app).page.answer.model.name == "model1")
+        assert lines(app)[0].count("patched 1") == 1
 
 
 async def test_closing_asks_the_lens_again(real: Make, settle: Go, until: Go, press: Go) -> None:

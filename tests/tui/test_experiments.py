@@ -105,6 +105,10 @@ async def test_a_sweep_ranks_every_head_and_enter_adds_one(
         second = sorted(want.effects, key=lambda effect: -effect.kl_bits)[1]
         assert acting(pilot.app) == (second.patch,)
         assert "zero every head" in "\n".join(screen_lines(pilot.app))  # the sweep stays on the screen
+        await press(pilot, "o", "s")  # again, by difference: each head alone, without the patch that acts
+        shown = "\n".join(screen_lines(pilot.app))
+        assert f"{want.effects[0].difference:+.4f}" in shown and f"{want.effects[0].kl_bits:.6f}" in shown
+        assert acting(pilot.app) == (second.patch,)
 
 
 async def test_the_form_and_its_patches_are_named_in_vietnamese(

@@ -61,7 +61,10 @@ class ComparePage(LensPage[OtherSide]):
         comparison = answer.comparison
         side = (width - 3) // 2
         pieces = tuple(token.piece for token in snapshot.tokens[max(0, snapshot.cursor - 8) : snapshot.cursor])
-        yield self._two_cells((f"A  {_model_text(model)}", "text"), (f"B  {_model_text(answer.model)}", "text"), side)
+        patched = " · " + _("patched {count}").format(count=len(snapshot.patches)) if snapshot.patches else ""
+        also = patched if answer.model.choice == model.choice else ""  # then it is the same model
+        heads = (f"A  {_model_text(model)}{patched}", "text"), (f"B  {_model_text(answer.model)}{also}", "text")
+        yield self._two_cells(*heads, side)
         yield self._two_cells(
             _sampler_cell(snapshot.sampler, comparison.chart_a), _sampler_cell(answer.sampler, comparison.chart_b), side
         )
@@ -89,7 +92,7 @@ class ComparePage(LensPage[OtherSide]):
             ("   JS ", "muted"),
             (_bits(divergence.js_bits), "text"),
             (" " + _("bits") + " ", "muted"),
-            (unit, "hot"),
+            (unit, "hot") if unit else (_("before temperature and cuts"), "muted"),
         )
 
     def _likeliest(self, comparison: Comparison) -> Text:
@@ -124,7 +127,7 @@ class ComparePage(LensPage[OtherSide]):
         for candidate in chart.candidates[: rows - 1]:
             yield self._row(candidate, candidate.piece == best, token, room, figure, scale, decimals)
         others = chart.vocab_size - min(rows - 1, len(chart.candidates))
-        share = max(0.0, 1 - sum(c.probability for c in chart.candidates[: rows - 1]))
+        share = max(0.0, 1 - sum(low(c.sampled_probability) for c in chart.candidates[: rows - 1]))
         yield self.text(
             (fit("    " + _("others {others:,}").format(others=others), token + room + 5), "faint"),
             (f"{percent(share, decimals):>{figure}}", "faint"),
@@ -144,7 +147,7 @@ class ComparePage(LensPage[OtherSide]):
             (solid, "bar"),
             (drawn[len(solid) :], "ghost"),
             (" " * (room - len(drawn)), "text"),
-            (f"{percent(candidate.probability, decimals):>{figure}}", style),
+            (f"{percent(low(candidate.sampled_probability), decimals):>{figure}}", style),
         )
 
 

@@ -253,8 +253,8 @@ class PatchScreen(Modal[None]):
         def run(session: "Session") -> Any:
             from core.activations.sweep import all_patches, sweep  # noqa: PLC0415  # needs torch, imported by now
 
-            config = session.model.transformer.config
-            return sweep(session.current_step(), all_patches(config, patch.part, patch.kind, factor=patch.factor))
+            patches = all_patches(session.model.transformer.config, patch.part, patch.kind, factor=patch.factor)
+            return session.reader.without_patches(lambda: sweep(session.current_step(), patches))
 
         self._sweep, self._status = None, "…"
         self._sweep_name = _("{kind} every {part}").format(kind=kind_name(patch.kind), part=part_name(patch.part))

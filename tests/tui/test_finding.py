@@ -59,6 +59,17 @@ async def test_the_index_tells_all_of_what_a_lens_shows(
                 assert size[0] < 100 or any(told in line for line in lines), told
 
 
+@pytest.mark.parametrize("spoken", language.languages())
+def test_the_name_of_a_lens_finds_it_in_the_index(spoken: str) -> None:
+    """Also where the descriptions of others have the word."""
+    language.speak(spoken)
+    index = LensIndex(lenses.found()[0], {})
+    for lens in lenses.found():
+        for name in (lens.TITLE, language._(lens.TITLE)):
+            ids = [option.id for option in index.listed(name, 90) if option.id]
+            assert index.likeliest(name, ids) == lens.NAME, name
+
+
 async def test_typing_filters_the_index_and_the_border_follows_the_cursor(scripted: Make, scenes: Any) -> None:
     async with scripted(scenes.oat_milk(), text="a").run_test(size=(80, 24)) as pilot:
         await pilot.press("I")

@@ -141,6 +141,12 @@ class Page:
             found = self._player.state.found.get(condition)
             reading = found if isinstance(found, Reading) else None
             yield from self._condition(condition, reading, width)
+        readings = [self._player.state.found.get(condition) for condition in block.conditions]
+        if any(isinstance(each, Reading) and not each.holds and not each.problem for each in readings):
+            ways = [self._key_of(name) for name in ("course.back", "course.onward")]
+            first, then = ways if self._player.at else reversed(ways)
+            words = _("if you changed something: {first}, then {then} begins it anew").format(first=first, then=then)
+            yield from self._marked(" ", "muted", Text(words, self._style("muted")), width)
 
     def _condition(self, condition: Expression, reading: Reading | None, width: int) -> Iterator[Text]:
         if reading is None:

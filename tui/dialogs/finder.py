@@ -1,5 +1,7 @@
 """A dialog with a list that typing filters."""
 
+from collections.abc import Sequence
+
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
@@ -45,6 +47,10 @@ class Finder(Modal[str | None]):
     def listed(self, words: str, width: int) -> list[Option]:
         """What is listed for the words of the field, in `width` cells; headings are disabled."""
         raise NotImplementedError
+
+    def likeliest(self, words: str, ids: Sequence[str]) -> str:
+        """The id of the listed option where the cursor begins for these words: the first."""
+        return ids[0]
 
     def heading(self, id: str | None) -> str:
         """The title of the dialog while the cursor is at an option."""
@@ -93,12 +99,11 @@ class Finder(Modal[str | None]):
 
     def _fill(self, words: str) -> None:
         options = self.listed(words, min(WIDE, int(0.94 * self._width)) - BORDER)
-        ids = [option.id for option in options]
-        first = next((at for at, id in enumerate(ids) if id), None)
-        self._list.fill(
-            options or [Option(Content(self.nothing), disabled=True)],
-            ids.index(self.present) if self.present in ids else first,
-        )
+        places = {option.id: at for at, option in enumerate(options) if option.id}
+        begins = self.present
+        if places and (words.strip() or begins not in places):
+            begins = self.likeliest(words, tuple(places))
+        self._list.fill(options or [Option(Content(self.nothing), disabled=True)], places.get(begins))
         self._entitle()
 
     def _entitle(self) -> None:

@@ -1,7 +1,7 @@
 """The index of lenses: every lens by group, with what it shows and the key that opens it."""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from textual.content import Content
 from textual.widgets.option_list import Option
@@ -11,6 +11,7 @@ from tui import lenses
 from tui.dialogs.finder import Finder
 from tui.drawing.text import fit
 from tui.lenses.base import Lens
+from tui.screens.palette import likeness
 
 NAME = 20
 """Cells of a name."""
@@ -60,6 +61,17 @@ class LensIndex(Finder):
 
     def listed(self, words: str, width: int) -> list[Option]:
         return entries(self._present, self._keys, width - MARK, words)
+
+    def likeliest(self, words: str, ids: Sequence[str]) -> str:
+        """That whose name has the words, before those that only mention them."""
+        kinds = {kind.NAME: kind for kind in lenses.found()}
+        typed = words.lower().split()
+
+        def fits(id: str) -> float:
+            kind = kinds[id]
+            return max(likeness(typed, title.lower(), "") for title in (kind.TITLE, _(kind.TITLE)))
+
+        return max(ids, key=fits)
 
     def heading(self, id: str | None) -> str:
         """With the number of the lens under the cursor, in the order in which it turns."""

@@ -187,6 +187,8 @@ class Lessons(ActionGroup):
             self.state.runner.go_on(self._number)
             if self._lens:
                 self._lens_keys.turn_to(self._lens)
+            if panel := self.panel:
+                self.screen.focus_panel(panel)
             self._follow()
         else:
             self.go_on(lesson)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import pytest
 from lens_pages import (
     DEEP,
     PROMPT,
@@ -32,6 +33,21 @@ async def test_a_stage_unfolds_into_its_parts(real: Make, settle: Go, press: Go,
         assert "B=5 T=8" in "\n".join(panel_lines(found))
         await press(pilot, "down", "o")  # from a part of it
         assert (found.choice_count(), found.cursor) == (folded, 4)
+
+
+@pytest.mark.parametrize(("width", "shown"), [(120, "a 97   t 116"), (80, "… ")])
+async def test_the_row_of_ids_ends_with_the_last_one(
+    real: Make, settle: Go, panel_lines: Lines, width: int, shown: str
+) -> None:
+    """Where not all have room, the first ones are left out, and a sign stands for them."""
+    text = "oat" if width == 120 else "oat milk in the morning"
+    async with real(text, DEEP).run_test(size=(width, 36)) as pilot:
+        await settle(pilot)
+        found = await turn_to(pilot, settle, "flow")
+        lines = [line.rstrip() for line in panel_lines(found)]
+        last = f"{text[-1]} {ord(text[-1])}"
+        (row,) = [line for line in lines if line.endswith(last) and shown in line]
+        assert ("…" in row) is (width == 80)
 
 
 async def test_enter_opens_the_source_beside_its_equation(

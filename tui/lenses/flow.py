@@ -1,6 +1,7 @@
 """The stages of one step, from text to text: one row each, with shape, values and Euclidean norm."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
@@ -18,6 +19,8 @@ from tui.runner import Question
 if TYPE_CHECKING:
     from core.lenses.flow import Flow, FlowStage
 
+MORE = "… "
+"""Stands for the ids before those that are shown."""
 ONE_LINE = 100
 """Width in cells from which the values stand beside their stage, not below it."""
 NAME, SHAPE, NORM, SHARE = 24, 20, 8, 5
@@ -162,21 +165,32 @@ class FlowLens(LensPage["Flow"]):
         return [*row, (" " * (bar + SHARE), "text")]
 
     def _values(self, stage: "FlowStage", room: int) -> Iterator[tuple[str, str]]:
-        """As many of the first values as fit into `room` cells, with their tokens; or the text of the stage."""
+        """As many of the first values as fit into `room` cells, with their tokens; of ids the last; or a text."""
         if stage.text or not stage.values:
             yield fit(f"“{one_line(stage.text)}”", room), "text" if stage.level else "muted"
             return
-        labelled = bool(stage.labels)
-        for number, value in enumerate(stage.values):
-            name = label(stage.labels[number]) if labelled else ""
-            if stage.name == "probabilities":
-                shown = percent(value, decimals_for(stage.values[0]))
-            elif isinstance(value, int):
-                shown = f"{value}"
-            else:
-                shown = f"{value:8.4f}" if abs(value) < 10 else number_in(value, 8)
-            cell = f"{within(name, 10)} {shown.strip()}   " if labelled else f"{shown} "
-            room -= len(cell)
-            if room < 0:
-                break
-            yield cell, "muted"
+        cells = [self._cell(stage, number) for number in range(len(stage.values))]
+        if stage.name != "ids":
+            yield from ((cell, "muted") for cell in _fitting(cells, room))
+            return
+        last = _fitting(cells[::-1], room)
+        if len(last) < dict(stage.axes)["T"]:
+            last = [*_fitting(cells[::-1], room - len(MORE)), MORE]
+        yield from ((cell, "muted") for cell in reversed(last))
+
+    def _cell(self, stage: "FlowStage", number: int) -> str:
+        """A value, with its token where the stage has tokens."""
+        value = stage.values[number]
+        if stage.name == "probabilities":
+            shown = percent(value, decimals_for(stage.values[0]))
+        elif isinstance(value, int):
+            shown = f"{value}"
+        else:
+            shown = f"{value:8.4f}" if abs(value) < 10 else number_in(value, 8)
+        return f"{within(label(stage.labels[number]), 10)} {shown.strip()}   " if stage.labels else f"{shown} "
+
+
+def _fitting(cells: Sequence[str], room: int) -> Sequence[str]:
+    """As many of the first as fit into `room` cells."""
+    ends = accumulate(map(cell_len, cells))
+    return [cell for cell, end in zip(cells, ends, strict=True) if end <= room]

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import forked_python
+import pytest
 
 from core.loading.choice import ModelChoice
 from tui.app import TokenwalkApp
+from tui.commands import learn
 from tui.commands.lesson_check import LessonCheck, run_cell
 from tui.course.library import course
 from tui.walk.course import CourseSource
@@ -100,3 +102,15 @@ def test_a_cell_prints_its_last_value_as_a_notebook_does() -> None:
     assert run_cell("x = 2\nprint(x)\nx + 1\n", names, "cell") == ("2\n3\n", None)
     assert run_cell("x", names, "cell") == ("2\n", None)
     assert run_cell("y = 1\n\ny / 0\n", names, "cell") == ("", (3, "ZeroDivisionError: division by zero"))
+
+
+def test_a_theme_for_the_course(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As for the app, whose settings it takes the place of."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    opened: list[TokenwalkApp] = []
+    monkeypatch.setattr(learn, "check_terminal", lambda _: None)
+    monkeypatch.setattr(learn, "run", lambda app, lines: opened.append(app))
+    for theme in ("tokenwalk-projector", None):
+        learn._open(None, 1, theme, plain=False)
+    assert [app.theme for app in opened] == ["tokenwalk-projector", "tokenwalk-dark"]

@@ -9,7 +9,7 @@ import typer
 
 from core.engine import threads
 from tui.commands.common import exit_on_user_error
-from tui.commands.walk import Plain, check_terminal, in_lines, run
+from tui.commands.walk import Plain, Theme, check_terminal, in_lines, run
 
 if TYPE_CHECKING:
     from tui.sharing.feed import Feed
@@ -34,9 +34,7 @@ def follow(
         str | None, typer.Option("--model", "-m", help="The model to load here on request, in place of the walk's own.")
     ] = None,
     fps: Annotated[int | None, typer.Option(help="The most frames per second to draw.", min=1, max=60)] = None,
-    theme: Annotated[
-        str | None, typer.Option(help="tokenwalk-dark, tokenwalk-light, or the name of a Textual theme.")
-    ] = None,
+    theme: Theme = None,
     plain: Plain = None,
 ) -> None:
     """Show a walk that is shared on this machine, live and read-only; or a session file while it grows."""

@@ -8,7 +8,7 @@ import typer
 from core.errors import UserError
 from core.language import N_, _, ngettext
 from tui.commands.common import exit_on_user_error, note, say
-from tui.commands.walk import Plain, check_terminal, in_lines, run
+from tui.commands.walk import Plain, Theme, check_terminal, in_lines, run
 
 
 def learn(
@@ -22,6 +22,7 @@ def learn(
             help=N_("Play the lessons without a screen, and run their Python: 1 where something does not hold."),
         ),
     ] = False,
+    theme: Theme = None,
     plain: Plain = None,
 ) -> None:
     """Open the course, in which lessons are played on the live app."""
@@ -43,16 +44,19 @@ def learn(
         if check:
             _check(found, number)
         else:
-            _open(folder, number, plain)
+            _open(folder, number, theme, plain)
 
 
-def _open(folder: Path | None, number: int | None, plain: bool | None) -> None:
+def _open(folder: Path | None, number: int | None, theme: str | None, plain: bool | None) -> None:
+    from dataclasses import replace
+
     from core import language
     from tui import settings as app_settings
     from tui.commands.opening import DEFAULT_MODEL
     from tui.course import progress
 
     settings, problems = app_settings.load()
+    settings = replace(settings, theme=theme or settings.theme)
     lines = in_lines(plain, settings)
     if not lines:
         check_terminal("--plain, or tokenwalk learn --check")

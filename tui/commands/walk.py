@@ -29,6 +29,10 @@ Plain = Annotated[
         help="Lines of text in place of panels, for screen readers, dumb terminals and pipes; ? lists its keys.",
     ),
 ]
+Theme = Annotated[
+    str | None,
+    typer.Option(help="tokenwalk-dark, tokenwalk-light, tokenwalk-projector, or the name of a Textual theme."),
+]
 
 
 @shared
@@ -40,10 +44,7 @@ def walk(
         int, typer.Option("-n", help="How many tokens one press of the run key (g) generates.", min=1)
     ] = 30,
     fps: Annotated[int | None, typer.Option(help="The most frames per second to draw.", min=1, max=60)] = None,
-    theme: Annotated[
-        str | None,
-        typer.Option(help="tokenwalk-dark, tokenwalk-light, tokenwalk-projector, or the name of a Textual theme."),
-    ] = None,
+    theme: Theme = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the last saved session, or the session file given as PROMPT.")
     ] = False,

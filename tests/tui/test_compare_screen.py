@@ -99,7 +99,7 @@ async def test_each_side_shows_what_it_draws_from(real: Make, settle: Go, until:
         ]
         expected = [comparison.chart_a.candidates[0].probability, sharper.sampled_probability]
         assert figures == pytest.approx([100 * each for each in expected], abs=0.01)
-        assert "before temperature and cuts" in shown[4]
+        assert "without T and cuts" in shown[4]
 
 
 async def test_a_patched_model_is_named_so(real: Make, settle: Go, until: Go) -> None:

@@ -92,7 +92,7 @@ class ComparePage(LensPage[OtherSide]):
             ("   JS ", "muted"),
             (_bits(divergence.js_bits), "text"),
             (" " + _("bits") + " ", "muted"),
-            (unit, "hot") if unit else (_("before temperature and cuts"), "muted"),
+            (unit, "hot") if unit else (_("without T and cuts"), "muted"),
         )
 
     def _likeliest(self, comparison: Comparison) -> Text:

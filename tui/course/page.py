@@ -137,12 +137,13 @@ class Page:
     def _claim(self, number: int, block: Claim, width: int) -> Iterator[Text]:
         if block.text:
             yield from wrapped(self._words(block.text), width)
+        fails = False
         for condition in block.conditions:
             found = self._player.state.found.get(condition)
             reading = found if isinstance(found, Reading) else None
+            fails |= reading is not None and not reading.holds and not reading.problem
             yield from self._condition(condition, reading, width)
-        readings = [self._player.state.found.get(condition) for condition in block.conditions]
-        if any(isinstance(each, Reading) and not each.holds and not each.problem for each in readings):
+        if fails:
             ways = [self._key_of(name) for name in ("course.back", "course.onward")]
             first, then = ways if self._player.at else reversed(ways)
             words = _("if you changed something: {first}, then {then} begins it anew").format(first=first, then=then)

@@ -21,6 +21,36 @@ _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
 )
 
 
+def expanded(name: str | Path) -> Path:
+    """The path that a person wrote, with the home folder for `~`; as it is where there is no such folder."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
+
+
+def exists(path: Path) -> bool:
+    """Whether there is something at a path; false where that cannot be known, such as for a name that is too long."""
+    return _is(path, lambda mode: True)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a regular file at a path; false as in `exists`."""
+    return _is(path, stat.S_ISREG)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder at a path; false as in `exists`."""
+    return _is(path, stat.S_ISDIR)
+
+
+def _is(path: Path, test: Callable[[int], bool]) -> bool:
+    try:
+        return test(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False
+
+
 def kind(path: Path) -> str | None:
     """What a path is in words, where it is neither a regular file nor absent; None there. Raises `OSError`."""
     try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from core.bounded import exists, expanded
 from core.engine.activation import CHOICES_TEXT, choose
 from core.errors import Option, UserError
 from core.language import _
@@ -145,7 +146,7 @@ class ModelOptions:
             path, strength = _file_and_number(text, "steer", _("strength"), "FILE")
             if not path:
                 raise UserError(_("{steer} names no file; write the path of a steering vector"), steer=Option("steer"))
-            vector = read_vector(Path(path).expanduser())
+            vector = read_vector(expanded(path))
             patches.append(Patch(kind="steer", part="stream", factor=strength, vector=vector))
         return tuple(patches)
 
@@ -180,7 +181,7 @@ def lora_option(text: str | None, option: str = "lora") -> tuple[str, float]:
 def _file_and_number(text: str, option: str, number_name: str, file_name: str) -> tuple[str, float]:
     """The two of `FILE[=NUMBER]`; a file that exists is taken whole, and the number is 1 if absent."""
     path, equals, number = text.rpartition("=")
-    if not equals or Path(text).expanduser().exists():
+    if not equals or exists(expanded(text)):
         return text, 1.0
     try:
         value = float(number)

@@ -1,7 +1,6 @@
 """Reads a text file that a person names."""
 
-from pathlib import Path
-
+from core.bounded import expanded
 from core.errors import UserError
 from core.language import _
 
@@ -14,7 +13,7 @@ def read_text_file(name: str) -> str:
     if not name.strip() or "\0" in name:
         raise UserError(_("this names no file; enter the name of a text file"))
     try:
-        path = Path(name.strip()).expanduser()
+        path = expanded(name.strip())
         if path.is_dir():
             raise UserError(_("{name} is a folder; enter the name of a text file"), name=name)
         if path.exists() and not path.is_file():

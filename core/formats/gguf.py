@@ -108,6 +108,16 @@ def _metadata(reader: _Reader, count: int) -> Iterator[tuple[str, Any]]:
         yield key, reader.value(reader.number("<I"))
 
 
+def _unique(path: Path, pairs: Iterator[tuple[str, Any]]) -> dict[str, Any]:
+    """The metadata. Raises `UserError` for a key that occurs twice."""
+    metadata: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in metadata:
+            raise UserError(_("{file}: the key {key} occurs twice; download it again"), file=path.name, key=shown(key))
+        metadata[key] = value
+    return metadata
+
+
 def _counts(reader: _Reader) -> tuple[int, int]:
     """The number of tensors and the number of metadata pairs, from the beginning of the file."""
     reader.offset = len(MAGIC)
@@ -143,18 +153,23 @@ def parse(path: Path, view: mmap.mmap) -> WeightsFile:
     """Metadata and tensors of a mapped file. Raises `UserError`, or `ValueError` and the like for a broken table."""
     reader = _Reader(view)
     tensor_count, pair_count = _counts(reader)
-    metadata = dict(_metadata(reader, pair_count))
+    metadata = _unique(path, _metadata(reader, pair_count))
     entries = [_entry(path, reader) for _ in range(tensor_count)]
     values = CheckedValues(path.name, metadata, _("download it again"))
     alignment = _alignment(values)
     begin = -(-reader.offset // alignment) * alignment
     release_pages(view, 0, min(begin, len(view)))
     tensors: dict[str, StoredTensor] = {}
+    expected = 0
     for name, shape, (dtype, block, size), offset in entries:
         if name in tensors or not 1 <= len(shape) <= 4 or shape[-1] % block:
             problem = _("{name} occurs twice, or its shape {shape} does not fit the format {dtype}")
             raise values.error(problem.format(name=shown(name), shape=list(shape), dtype=dtype))
+        if offset != expected:  # as in llama.cpp: without gap, overlap or another order
+            problem = _("{name} is at the offset {offset:,}, where {expected:,} is expected")
+            raise values.error(problem.format(name=shown(name), offset=offset, expected=expected))
         tensors[name] = StoredTensor(dtype, shape, view, begin + offset, math.prod(shape) // block * size)
+        expected += -(-tensors[name].size // alignment) * alignment
     end = max((stored.start + stored.size for stored in tensors.values()), default=begin)
     if end > len(view):
         raise truncated(path, len(view), end)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import platformdirs
 
+from core.bounded import exists, expanded, is_file
 from core.errors import Option, UserError
 from core.formats import gguf
 from core.formats.checked import CheckedValues
@@ -92,7 +93,7 @@ def offer_of(name: str, path: Path, location: str) -> Offer:
     size = None
     try:
         weights = parts(path) if path.is_file() else weights_files(path)
-        size = sum(each.stat().st_size for each in weights if each.exists())
+        size = sum(each.stat().st_size for each in weights if exists(each))
         architecture = shown(_architecture(path))
     except UserError as error:
         return Offer(name, _("unknown"), location, size, str(error))
@@ -110,7 +111,7 @@ def offer_of(name: str, path: Path, location: str) -> Offer:
 
 def _missing(weights: Sequence[Path]) -> str | None:
     """What a list of files says of those that are missing."""
-    missing = [each.name for each in weights if not each.exists()]
+    missing = [each.name for each in weights if not exists(each)]
     if not weights:
         return _("its weights are missing")
     return (
@@ -217,8 +218,8 @@ def trained(name: str) -> Path | None:
     """
     if path := folders.find(name):
         return path
-    path = Path(name).expanduser()
-    return path if path.suffix == ".safetensors" and path.is_file() and card.read_card(path) else None
+    path = expanded(name)
+    return path if path.suffix == ".safetensors" and is_file(path) and card.read_card(path) else None
 
 
 def has_files(name: str) -> bool:
@@ -341,10 +342,10 @@ def find(name: str) -> ModelLocation | None:
         )
     if name == SMOLLM2 and (packaged := _packaged()):
         return ModelLocation(packaged[0], f"{packaged[0].name} of the installed package {SMOLLM2_PACKAGE}")
-    path = Path(name).expanduser()
+    path = expanded(name)
     if name in ALIASES and (found := revisions.split(name)):
         return _cached(*found)
-    if name and path.exists():
+    if name and exists(path):
         return _on_disk(path)
     if name.startswith((".", "~", os.sep)) or path.suffix in {".gguf", ".safetensors", *PICKLE_SUFFIXES}:
         raise UserError(_("there is no file or folder {name}; check the path"), name=name)
@@ -370,7 +371,7 @@ def _on_disk(path: Path) -> ModelLocation:
                 path=path,
             )
         path = path.parent if path.suffix == ".safetensors" else path
-    return ModelLocation(path.resolve(), str(path))
+    return ModelLocation(path.absolute(), str(path))  # links stay: the Hub's cache links names to files without one
 
 
 def _packaged() -> list[Path]:

@@ -4,6 +4,7 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
+from core.bounded import exists
 from core.errors import UserError
 from core.formats.checked import CheckedValues, read_json
 from core.formats.tensors import StoredTensor, WeightsFile
@@ -15,6 +16,8 @@ WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 _ADVICE = N_("download the model again")
 _PART = re.compile(r"(?P<name>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 """As llama.cpp's gguf-split names the parts of a model, counted from 1."""
+Version = tuple[tuple[int, ...], ...]
+"""Device, number, bytes and time of each file of a model."""
 
 
 def weights_files(folder: Path) -> list[Path]:
@@ -22,9 +25,9 @@ def weights_files(folder: Path) -> list[Path]:
 
     Transformers looks for them in this order. Raises `UserError` for an index that cannot be read.
     """
-    if (folder / WHOLE).exists():
+    if exists(folder / WHOLE):
         return [folder / WHOLE]
-    if (index := folder / INDEX).exists():
+    if exists(index := folder / INDEX):
         names = {str(name) for name in read_json(index).object("weight_map").values.values()}
         return [folder / name for name in sorted(Path(name).name for name in names)]
     return sorted(folder.glob("*.safetensors"))
@@ -33,7 +36,7 @@ def weights_files(folder: Path) -> list[Path]:
 def read_folder(folder: Path) -> dict[str, StoredTensor]:
     """All tensors of a folder. Raises `UserError` where files are missing, broken, or two have the same tensor."""
     paths = weights_files(folder)
-    if missing := [path.name for path in paths if not path.exists()]:
+    if missing := [path.name for path in paths if not exists(path)]:
         raise UserError(
             _("{folder} is incomplete: {missing} of {count} weights files are missing, such as {example}; {advice}"),
             folder=folder,
@@ -78,7 +81,7 @@ def read_gguf(path: Path) -> WeightsFile:
                 count=count,
             )
         return file
-    if missing := [part.name for part in paths if not part.exists()]:
+    if missing := [part.name for part in paths if not exists(part)]:
         raise UserError(
             _(
                 "{file} is one of {count} parts of a model, and {missing} of them are missing, such as {example}; put "
@@ -101,14 +104,20 @@ def read_gguf(path: Path) -> WeightsFile:
     return WeightsFile(paths[0], files[0].metadata, tensors)
 
 
+def version(path: Path) -> Version:
+    """What differs when a file of the model at `path` was changed or replaced. Raises `OSError` where one is gone."""
+    paths = sorted(path.iterdir()) if path.is_dir() else parts(path)
+    stats = [each.stat() for each in paths if exists(each)]
+    return tuple((each.st_dev, each.st_ino, each.st_size, each.st_mtime_ns) for each in stats)
+
+
 def check_gguf(path: Path) -> None:
     """Raise `UserError` where the tables of a GGUF model are broken. Whole ones are read once, until they change."""
-    stats = [part.stat() for part in parts(path)]
-    _check_gguf(path, tuple((each.st_dev, each.st_ino, each.st_size, each.st_mtime_ns) for each in stats))
+    _check_gguf(path, version(path))
 
 
 @lru_cache(maxsize=256)
-def _check_gguf(path: Path, version: tuple[tuple[int, ...], ...]) -> None:
+def _check_gguf(path: Path, version: Version) -> None:
     read_gguf(path)
 
 

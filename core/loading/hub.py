@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from core.bounded import exists, expanded, is_folder
 from core.errors import UserError
 from core.language import _
 from core.loading.files import weights_files
@@ -37,7 +38,7 @@ def cache() -> Path:
     """The cache folder of huggingface_hub, by the environment variables that it documents."""
     home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
     hub = os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", home)) / "hub"
-    return Path(hub).expanduser()
+    return expanded(hub)
 
 
 def cached(id: str, revision: str = MAIN) -> Path | None:
@@ -91,7 +92,7 @@ def _snapshot(repository: Path, revision: str) -> Path | None:
     except (OSError, ValueError):
         return None
     snapshot = repository / "snapshots" / commit
-    return snapshot if commit and "/" not in commit and snapshot.is_dir() else None
+    return snapshot if commit and "/" not in commit and is_folder(snapshot) else None
 
 
 def _complete(folder: Path) -> bool:
@@ -99,7 +100,7 @@ def _complete(folder: Path) -> bool:
         weights = weights_files(folder)
     except UserError:
         return False
-    return (folder / "config.json").exists() and bool(weights) and all(each.exists() for each in weights)
+    return (folder / "config.json").exists() and bool(weights) and all(map(exists, weights))
 
 
 def fetch(id: str, report: Report | None = None, revision: str = MAIN, *, adapter: bool = False) -> Path:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from core.bounded import exists, expanded
 from core.engine import device as devices
 from core.engine import placement, threads
 from core.engine.memory import return_free_memory
@@ -71,8 +72,8 @@ def load_model(choice: ModelChoice, report: Report | None = None) -> Model:
 
 def _by_its_name(choice: ModelChoice) -> ModelChoice:
     """The same choice; SmolLM2 by its name where it was chosen by its path, so that it is one model to all."""
-    path, packaged = Path(choice.name).expanduser(), catalog.find(catalog.SMOLLM2)
-    same = packaged and path.suffix == ".gguf" and path.exists() and path.samefile(packaged.path)
+    path, packaged = expanded(choice.name), catalog.find(catalog.SMOLLM2)
+    same = packaged and path.suffix == ".gguf" and exists(path) and path.samefile(packaged.path)
     return replace(choice, name=catalog.SMOLLM2) if same else choice
 
 

@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
+from core.bounded import expanded
 from core.language import _
 from core.loading import catalog
 from core.loading.adapters import files as adapters
@@ -35,7 +36,7 @@ def places(text: str) -> list[Place]:
     """The folder, models and adapters whose paths begin with `text`; models and adapters that are broken say why."""
     head, _unused, start = text.rpartition(os.sep)
     typed = f"{head}{os.sep}" if os.sep in text else ""
-    folder = Path(typed or ".").expanduser()
+    folder = expanded(typed or ".")
     try:
         with os.scandir(folder) as entries:
             names = sorted(entry.name for entry in islice(entries, MOST_ENTRIES) if entry.name.startswith(start))

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from core.bounded import expanded, is_file
 from core.constraints.source import LONGEST, NAMES, Kind
 from core.errors import UserError
 from core.language import N_, _
@@ -39,11 +40,11 @@ def from_texts(texts: Sequence[str]) -> Constraint:
 def from_file(kind: Kind, path: Path) -> Constraint:
     """The constraint in a file. Raises `UserError` if it cannot be read or does not compile."""
     try:
-        if not path.expanduser().is_file():
+        if not is_file(expanded(path)):
             raise UserError(
                 _("{path} is not a file; give the path of a {constraint}"), path=path, constraint=_(NAMES[kind])
             )
-        with path.expanduser().open("rb") as file:
+        with expanded(path).open("rb") as file:
             content = file.read(LONGEST + 1)
         text = content.decode("utf-8")
     except OSError as error:

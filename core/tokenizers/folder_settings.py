@@ -94,10 +94,13 @@ class FolderSettings:
 
     def stops(self) -> frozenset[int]:
         """The ids that end a text by generation_config.json, or else by config.json."""
-        for values in (_optional(self._folder / "generation_config.json").values, self._config.values):
-            eos = values.get("eos_token_id")
-            if found := {id for id in (eos if isinstance(eos, list) else [eos]) if type(id) is int}:
-                return frozenset(found)
+        for values in (_optional(self._folder / "generation_config.json"), self._config):
+            eos = values.values.get("eos_token_id")
+            ids = eos if isinstance(eos, list) else [] if eos is None else [eos]
+            if any(type(id) is not int for id in ids):
+                raise values.invalid("eos_token_id", _("an id or a list of ids"))
+            if ids:
+                return frozenset(ids)
         return frozenset()
 
     def template(self) -> ChatTemplate | None:

@@ -8,6 +8,7 @@ from tokenizers import Tokenizer as Library
 
 from core.formats.checked import CheckedValues
 from core.formats.gguf import StringArray
+from core.formats.text import shown
 from core.language import _
 from core.tokenizers import sentencepiece
 from core.tokenizers.added_tokens import AddedToken
@@ -33,6 +34,16 @@ _SUPPORTED = "gpt2, gemma4, llama, t5"
 _STOPS = ("eos", "eot", "eom", "fim_pad", "fim_rep", "fim_sep")
 _SPACED_DEFAULTS = {"llama": {"bos": 1, "eos": 2, "unknown": 0}, "t5": {"eos": 1, "unknown": 2}}
 """Ids where the file does not say them."""
+_READ = frozenset(
+    {
+        "model", "pre", "tokens", "token_type", "scores", "merges", "add_bos_token", "add_eos_token",
+        "add_space_prefix", "remove_extra_whitespaces", "precompiled_charsmap",
+    }
+)  # fmt: skip
+_WITHOUT_EFFECT = frozenset({"token_type_count", "add_sep_token"})
+"""Keys of encoders such as BERT."""
+_NEUTRAL = {"normalizer.lowercase": False, "escape_whitespaces": True, "suppress_tokens": []}
+"""Keys that have one value without effect."""
 
 
 class _Vocabulary:
@@ -55,9 +66,8 @@ class _Vocabulary:
 
     def special_id(self, name: str) -> int | None:
         """The id of `bos`, `eos` and the like; None where there is none."""
-        id = self.metadata.values.get(f"{_KEY}{name}_token_id")
-        id = self._defaults.get(name) if id is None else id
-        return id if type(id) is int and 0 <= id < len(self.tokens) else None
+        id = self.metadata.get(f"{_KEY}{name}_token_id", self._defaults.get(name, -1))
+        return id if 0 <= id < len(self.tokens) else None
 
     def added(self) -> dict[int, bool]:
         """Ids of tokens that are found before merging, and whether they are special."""
@@ -92,6 +102,7 @@ class _Vocabulary:
 def read_gguf(metadata: CheckedValues) -> TokenizerData:
     """The tokenizer that the metadata describes. Raises `UserError` for one that is not supported."""
     kind = metadata.get(_KEY + "model", "")
+    _refuse_unknown(metadata)
     if kind in ("gpt2", "gemma4"):
         return _merged(metadata, kind)
     if kind in ("llama", "t5"):
@@ -101,6 +112,19 @@ def read_gguf(metadata: CheckedValues) -> TokenizerData:
             key=_KEY, kind=reprlib.repr(kind), supported=_SUPPORTED
         )
     )
+
+
+def _refuse_unknown(metadata: CheckedValues) -> None:
+    """Raise `UserError` for a key that may change ids and is not read; ids of special tokens change none."""
+    for key, value in metadata.values.items():
+        name = key.removeprefix(_KEY)
+        known = name in _READ | _WITHOUT_EFFECT or name.endswith("_token_id")
+        if name == key or known or (name in _NEUTRAL and value == _NEUTRAL[name]):
+            continue
+        raise metadata.error(
+            _("{key} is {value}, which is not supported").format(key=shown(key), value=reprlib.repr(value)),
+            _("choose another model, or delete the setting if it is only a note"),
+        )
 
 
 def _merged(metadata: CheckedValues, kind: str) -> TokenizerData:

@@ -31,7 +31,7 @@ def median(run: Callable[[], object]) -> float:
 def read(name: str) -> Tokenizer:
     location = catalog.find(name)
     assert location, f"{name} is not on this machine"
-    tokenizers.load_model_tokenizer.cache_clear()
+    tokenizers.cached_tokenizer.cache_clear()
     return tokenizers.load_model_tokenizer(location.path, name)
 
 

@@ -100,3 +100,9 @@ def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert files.named("maker/oat") == str(tmp_path / "maker" / "oat")
     assert files.named("oat.gguf") == str(tmp_path / "oat.gguf")
     assert files.named("./oat") == str(tmp_path / "oat")
+
+
+@pytest.mark.parametrize("name", ["~nobody-here/adapter", "x" * 300, "~/" + "x" * 300])
+def test_a_name_that_no_file_can_have_is_answered(name: str) -> None:
+    with pytest.raises(UserError, match="there is no adapter"):
+        files.locate(files.named(name))

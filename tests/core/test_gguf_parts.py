@@ -93,3 +93,16 @@ def test_the_list_has_the_parts_once(whole: Path, tmp_path: Path, monkeypatch: p
     (found,) = (offer for offer in catalog.offers() if offer.description == "in the working folder")
     assert found.name == f".{os.sep}{paths[1].name}"
     assert found.problem == f"1 of 3 files are missing, such as {paths[0].name}"
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_files_may_be_links_to_files_of_other_names(whole: Path, count: int, tmp_path: Path) -> None:
+    """As in the Hub's cache, where the name leads to a file that is called by its checksum."""
+    (tmp_path / "blobs").mkdir()
+    paths = split(whole, tmp_path, count=count)
+    for number, path in enumerate(paths):
+        shutil.move(path, tmp_path / "blobs" / f"e3b0c442{number}")
+        path.symlink_to(Path("blobs") / f"e3b0c442{number}")
+    location = catalog.find(str(paths[-1]))
+    assert location
+    assert equal(build(location.path), build(whole))

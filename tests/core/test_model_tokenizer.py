@@ -13,6 +13,7 @@ from tokenizers import Tokenizer as Reference
 from transformers import GPT2Tokenizer, PreTrainedTokenizerFast
 
 from core.errors import UserError
+from core.loading import tokenizers
 from core.tokenizers.model_tokenizer import ModelTokenizer
 from core.tokenizers.split_patterns import PRE_TOKENIZERS
 
@@ -389,3 +390,40 @@ def test_gguf_ends_of_turns_are_known_by_their_text(texts: list[str], stops: lis
     own = ["<tool>", "<|endoftext|>", "<|im_end|>"]
     assert sorted(ours.piece(id).decode() for id in ours.stops) == sorted([*stops, *own])
     assert ours.inner_ids(texts[0]) != ours.inner_ids(texts[0], special=True)
+
+
+@pytest.mark.parametrize("form", ["folder", "gguf"])
+def test_a_model_that_takes_the_place_of_another_has_its_own_tokenizer(form: str, tmp_path: Path) -> None:
+    path, text = tmp_path / "m.gguf", "In 2024 it's 3333"
+    if form == "folder":
+        path = tmp_path
+    for kind in ("smollm", "gpt-2"):
+        library = trained(kind)
+        _ = gguf_of(path, library, kind) if form == "gguf" else folder_of(library, path)
+        assert tokenizers.load_model_tokenizer(path, "m").encode(text) == library.encode(text).ids
+        assert tokenizers.load_model_tokenizer(path, "m") is tokenizers.load_model_tokenizer(path, "m")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("fancy", 1, "tokenizer.ggml.fancy is 1, which is not supported"),
+        ("normalizer.lowercase", True, "tokenizer.ggml.normalizer.lowercase is True, which is not supported"),
+        ("eot_token_id", "x", "invalid value for tokenizer.ggml.eot_token_id: 'x'"),
+    ],
+)
+def test_gguf_settings_of_tokenizers_are_read_or_refused_by_name(
+    key: str, value: object, says: str, tmp_path: Path
+) -> None:
+    assert says in refusal(gguf_of(tmp_path / "m.gguf", trained("gpt-2"), "gpt-2", **{key: value}))
+
+
+def test_gguf_settings_without_effect_are_allowed(tmp_path: Path) -> None:
+    says = {
+        "add_sep_token": False,
+        "middle_token_id": 3,
+        "normalizer.lowercase": False,
+        "tokenizer.chat_template.x": "y",
+    }
+    plain = load(gguf_of(tmp_path / "m.gguf", trained("gpt-2"), "gpt-2"))
+    assert load(gguf_of(tmp_path / "n.gguf", trained("gpt-2"), "gpt-2", **says)).encode("oat") == plain.encode("oat")

@@ -128,6 +128,12 @@ def test_a_whole_file_is_preferred_to_the_files_of_an_index(llama: Path) -> None
     assert description.describe(llama).note == "model.safetensors, not the files of its index"
 
 
+def test_an_index_that_names_no_possible_file_is_refused(llama: Path) -> None:
+    (llama / "model.safetensors").rename(llama / "a.safetensors")
+    (llama / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"lm_head.weight": "x" * 300}}))
+    assert "1 of 1 weights files are missing" in refusal(llama)
+
+
 def test_a_tensor_in_two_files_is_refused(llama: Path) -> None:
     """Both files are named."""
     (llama / "model.safetensors").rename(llama / "a.safetensors")

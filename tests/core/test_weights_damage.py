@@ -231,3 +231,17 @@ def test_unsupported_gguf_settings_are_refused(extra: dict[str, Any], says: str,
     """Unknown rope scaling, a rotation of more than a head, experts without a number of used ones."""
     write_gguf(tmp_path / "m.gguf", saved(tmp_path), says=extra)
     assert says in refusal(tmp_path / "m.gguf")
+
+
+@pytest.mark.parametrize(("offset", "says"), [(0, "overlap"), (7, "unaligned"), (2**40, "beyond the end")])
+def test_a_gguf_tensor_elsewhere_than_after_the_one_before_is_refused(offset: int, says: str, llama: Path) -> None:
+    """Numbers of another tensor would be read."""
+    path = llama / "m.gguf"
+    write_gguf(path, transformers.LlamaForCausalLM.from_pretrained(llama))
+    data = bytearray(path.read_bytes())
+    name = b"blk.0.attn_k.weight"
+    at = data.index(name) + len(name) + 4 + 2 * 8 + 4  # rank, shape, type
+    assert struct.unpack_from("<Q", data, at)[0] not in (offset, 0), says
+    struct.pack_into("<Q", data, at, offset)
+    path.write_bytes(data)
+    assert f"m.gguf: blk.0.attn_k.weight is at the offset {offset:,}, where " in refusal(path)

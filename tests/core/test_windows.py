@@ -167,6 +167,8 @@ def test_windows_of_gguf_files(pattern: dict[str, Any], windows: tuple[int, ...]
     [
         ({"layer_types": ["full_attention"]}, "layer_types has 1 kinds for 3 layers"),
         ({"layer_types": ["full_attention"] * 2 + ["chunked_attention"]}, "'chunked_attention'"),
+        ({"layer_types": ["full_attention"] * 2 + [None]}, "layer_types has None"),
+        ({"layer_types": ["full_attention"] * 2 + [["full_attention"]]}, "layer_types has ['full_attention']"),
         ({"layer_types": ["sliding_attention"] * 3}, "sliding_window is not set"),
         ({"use_sliding_window": True, "max_window_layers": 0, "sliding_window": -3}, "sliding_window is -3"),
     ],

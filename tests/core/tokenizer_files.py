@@ -78,7 +78,7 @@ def folder_of(library: Library, folder: Path, **config: Any) -> Path:
 
 
 def load(path: Path) -> ModelTokenizer:
-    tokenizers.load_model_tokenizer.cache_clear()
+    tokenizers.cached_tokenizer.cache_clear()
     return tokenizers.load_model_tokenizer(path, "theirs")
 
 

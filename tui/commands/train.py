@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from core.bounded import expanded
 from core.engine import threads
 from core.engine.activation import choose
 from core.errors import Option, UserError
@@ -173,7 +174,7 @@ def _show_status(line: str) -> None:
 def _existing_folder(name: str) -> Path:
     """The folder of a training by its name or path."""
     found = folders.find(name)
-    return found.parent if found and name not in folders.SHIPPED else Path(name).expanduser()
+    return found.parent if found and name not in folders.SHIPPED else expanded(name)
 
 
 def _new_folder(out: str | None, recipe: Recipe) -> Path:
@@ -187,7 +188,7 @@ def _new_folder(out: str | None, recipe: Recipe) -> Path:
             out=Option("out"),
             value=out,
         )
-    folder = folders.home() / out if plain else Path(out).expanduser()
+    folder = folders.home() / out if plain else expanded(out)
     try:
         taken = folder.exists() and any(folder.iterdir())
     except OSError as error:

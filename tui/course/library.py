@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.bounded import is_folder
 from core.errors import UserError
 from core.language import _
 from tui.course import lint, parse
@@ -33,7 +34,7 @@ def course(folder: Path | None = None, language: str = ENGLISH) -> Course:
     Raises `UserError` where there is no lesson.
     """
     folder = folder or BUNDLED
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise UserError(_("there is no folder {folder}; a course is a folder of Markdown files").format(folder=folder))
     if not (folder / ENGLISH).is_dir():
         lessons = lint.read_all(folder / language if (folder / language).is_dir() else folder)

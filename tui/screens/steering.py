@@ -15,6 +15,7 @@ from textual.widgets.option_list import Option
 
 from core.activations.patch import Patch
 from core.activations.steering_vector import SteeringVector
+from core.bounded import expanded
 from core.causal import vector_files
 from core.engine.config import ModelConfig
 from core.errors import UserError
@@ -319,7 +320,7 @@ class SteeringScreen(Modal[None]):
 
     def _read(self, path: str) -> SteeringVector:
         """The vector in a file. Raises `UserError` where there is none or the model cannot be steered by it."""
-        vector = vector_files.read_vector(Path(path).expanduser())
+        vector = vector_files.read_vector(expanded(path))
         if self._config:
             vector.check(self._config)
         return vector
@@ -344,7 +345,7 @@ class SteeringScreen(Modal[None]):
     def _write(self, path: str) -> None:
         entry = self._present()
         assert entry is not None
-        target = Path(path).expanduser()
+        target = expanded(path)
         if target.parent == vectors_folder():
             target.parent.mkdir(parents=True, exist_ok=True)
         vector_files.write_vector(target, entry.vector)

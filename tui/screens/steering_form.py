@@ -1,7 +1,6 @@
 """The form of a new steering vector: two sets of prompts, which positions count, and a name."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -9,7 +8,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Checkbox, Input, Static, TextArea
 
-from core.bounded import read_file
+from core.bounded import expanded, read_file
 from core.causal.prompts import Positions, prompts_of
 from core.errors import UserError
 from core.language import _
@@ -82,7 +81,7 @@ class SteeringForm(Modal[VectorRecipe | None]):
 def _prompts(text: str, problem: str) -> tuple[str, ...]:
     """The prompts of a field. Raises `UserError` with the `problem` where there are none."""
     if text.strip().startswith("@"):
-        path = Path(text.strip()[1:]).expanduser()
+        path = expanded(text.strip()[1:])
         try:
             text = read_file(path).decode("utf-8")
         except UnicodeDecodeError as error:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from core.bounded import expanded
 from core.errors import Action, UserError
 from core.language import _
 from core.sessions import storage
@@ -97,12 +98,12 @@ class Sessions(ActionGroup):
 
     def _open_path(self, line: str | None) -> None:
         if line is not None:
-            self.state.runner.open(Path(line.strip()).expanduser())
+            self.state.runner.open(expanded(line.strip()))
 
 
 def new_file(line: str) -> Path:
     """The path that a person has written for a new file. Raises `UserError` where it cannot be one."""
-    path = Path(line.strip()).expanduser().absolute()
+    path = expanded(line.strip()).absolute()
     if path.exists():
         raise UserError(_("there is already a file {path}; give another name"), path=path)
     if not path.parent.is_dir():

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from core.bounded import exists, expanded, is_file, is_folder
 from core.errors import UserError
 from core.formats.weights_file import refuse_pickle
 from core.language import _
@@ -14,7 +15,7 @@ from core.progress import Report
 
 def is_adapter_folder(path: Path) -> bool:
     """Whether a folder holds an adapter of peft."""
-    return (path / peft.CONFIG).is_file()
+    return is_file(path / peft.CONFIG)
 
 
 def named(text: str) -> str:
@@ -22,8 +23,8 @@ def named(text: str) -> str:
 
     So a saved walk finds it again from another folder.
     """
-    path = Path(text).expanduser()
-    return text if not path.exists() and _on_hub(text) else str(path.absolute())
+    path = expanded(text)
+    return text if not exists(path) and _on_hub(text) else str(path.absolute())
 
 
 def _on_hub(name: str) -> tuple[str, str] | None:
@@ -33,8 +34,8 @@ def _on_hub(name: str) -> tuple[str, str] | None:
 
 def locate(name: str) -> Path | None:
     """The folder or .gguf file of an adapter; None where the Hub must be asked. Raises `UserError` for other names."""
-    path = Path(name).expanduser()
-    if name and path.is_dir():
+    path = expanded(name)
+    if name and is_folder(path):
         if is_adapter_folder(path):
             return path
         raise UserError(
@@ -42,7 +43,7 @@ def locate(name: str) -> Path | None:
             name=name,
             config=peft.CONFIG,
         )
-    if name and path.is_file():
+    if name and is_file(path):
         refuse_pickle(path)
         if path.name == peft.WEIGHTS and (path.parent / peft.CONFIG).is_file():
             return path.parent

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import platformdirs
 
+from core.bounded import is_file
 from core.errors import UserError
 from core.language import _
 from core.loading import ladder
@@ -59,7 +60,7 @@ def find(name: str) -> Path | None:
     folder, at, step = name.rpartition("@")
     is_step = at and folder and step.isdecimal() and len(step) < 10
     earlier = home() / folder / STEP.format(int(step)) if is_step else None
-    return next((path for path in (home() / name / LATEST, earlier) if path and path.is_file()), None)
+    return next((path for path in (home() / name / LATEST, earlier) if path and is_file(path)), None)
 
 
 def name(path: Path) -> str:

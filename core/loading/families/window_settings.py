@@ -1,5 +1,6 @@
 """Reads which blocks of a model attend to a sliding window of positions, from config.json or GGUF metadata."""
 
+import reprlib
 from collections.abc import Callable
 
 from core.formats.checked import CheckedValues
@@ -32,12 +33,13 @@ def read_kinds(values: CheckedValues, blocks: int, slides: Callable[[int], bool]
         raise values.error(
             _("layer_types has {count} kinds for {blocks} layers").format(count=len(kinds), blocks=blocks)
         )
-    if unknown := next((kind for kind in kinds if kind not in KINDS), None):
-        raise values.error(
-            _("layer_types has {unknown!r}, which is not supported (supported: {choices})").format(
-                unknown=unknown, choices=", ".join(KINDS)
+    for kind in kinds:
+        if not isinstance(kind, str) or kind not in KINDS:
+            raise values.error(
+                _("layer_types has {unknown}, which is not supported (supported: {choices})").format(
+                    unknown=reprlib.repr(kind), choices=", ".join(KINDS)
+                )
             )
-        )
     return tuple(KINDS[kind] for kind in kinds)
 
 

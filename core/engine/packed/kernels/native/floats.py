@@ -1,10 +1,12 @@
-"""Rows of plain numbers (F32, F16, BF16) times one float32 vector, with the signatures of `rows`."""
+"""Rows of plain numbers (F32, F16, BF16) times float32 vectors, with the signatures of `rows` and `tiles`."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from core.engine.packed.kernels.native import tiles
 from core.engine.packed.kernels.native.code import F16, F32, I16, I32, Code, vector
 from core.engine.packed.kernels.native.rows import PLANES, ROWS, prefetch
+from core.engine.packed.kernels.native.tiles import TILE
 
 SIZES: Mapping[str, int] = {"F32": 4, "F16": 2, "BF16": 2}
 """Bytes of a number."""
@@ -50,10 +52,45 @@ def _add(code: Code, name: str, index: Any, count: int, totals: list[Any]) -> No
 
 
 def plain(name: str, instructions: str) -> str:
-    """As `rows.plain`, but `groups` counts numbers, and they go to `quants` as float32."""
+    """As `rows.plain` and `tiles.expand`, but `groups` counts numbers, and they go to the third address as float32."""
     code = Code("plain", instructions, ("row", "groups", "quants", "scales", "minimums"))
     given = code.arguments
-    with code.loop(given["groups"]) as n:
-        number = _load(code, name, code.add(given["row"], code.times(n, SIZES[name])), 1)
-        code.store(number, code.add(given["quants"], code.times(n, 4)))
+    whole = code.builder.lshr(given["groups"], code.integer(4))
+    with code.loop(whole) as n:
+        _unpack(code, name, n, LANES)
+    done = code.times(whole, LANES)
+    with code.loop(code.builder.sub(given["groups"], done)) as n:
+        _unpack(code, name, code.add(n, done), 1)
+    return code.text()
+
+
+def _unpack(code: Code, name: str, index: Any, count: int) -> None:
+    given = code.arguments
+    numbers = _load(code, name, code.add(given["row"], code.times(index, SIZES[name] * count)), count)
+    code.store(numbers, code.add(given["quants"], code.times(index, 4 * count)))
+
+
+def tile(instructions: str) -> str:
+    """As `tiles.tile`, but `groups` counts numbers, and `weights` are float32 [numbers, 16].
+
+    `first` is the address of the first of up to 8 float32 vectors, `second` the bytes from one to the next, `scales`
+    the number of the last one, which stands for missing ones.
+    """
+    code = Code("tile", instructions, tiles.ARGUMENTS)
+    given, build, lanes = code.arguments, code.builder, vector(F32, TILE)
+    for pairs in tiles.together(instructions):
+        totals = {pair: code.variable(code.filled(lanes, 0.0)) for pair in pairs}
+        inputs = {}
+        for v in {v for _, v in pairs}:
+            last = build.icmp_signed("<", given["scales"], code.integer(v))
+            number = build.select(last, given["scales"], code.integer(v))
+            inputs[v] = code.add(given["first"], code.times(given["second"], number))
+        with code.loop(given["groups"]) as n:
+            place = code.add(given["weights"], code.times(n, 4 * TILE))
+            weights = {t: code.load(lanes, code.add(place, given["next"]) if t else place) for t in {t for t, _ in pairs}}
+            xs = {v: code.splat(code.load(F32, code.add(x, code.times(n, 4))), TILE) for v, x in inputs.items()}
+            for (t, v), total in totals.items():
+                build.store(code.fma(weights[t], xs[v], build.load(total)), total)
+        for (t, v), total in totals.items():
+            tiles.store(code, build.load(total), t, v)
     return code.text()

@@ -90,14 +90,38 @@ def tile(minimums: int, instructions: str) -> str:
     after the first; `groups` are 32 inputs each; `first`, `second`, `scales`, `sums` describe the vectors as in
     `ACTIVATIONS`, 8 numbers for each group. With `more` = 1 the products are added to what is at `out`.
     """
-    weights, vectors = ("weights", "weight_scales", "minimums", "next", "groups"), (*PLANES, "scales", "sums")
-    code = Code("tile", instructions, (*weights, *vectors, "out", "apart", "valid", "more"))
+    code = Code("tile", instructions, ARGUMENTS)
     if instructions == VNNI:
         _tile(code, minimums, (0, 1), VECTORS)
     else:  # too few registers for both
         for each in (0, 1):
             _tile(code, minimums, (each,), VECTORS // 2)
     return code.text()
+
+
+ARGUMENTS = (
+    *("weights", "weight_scales", "minimums", "next", "groups"),
+    *(*PLANES, "scales", "sums"),
+    *("out", "apart", "valid", "more"),
+)
+"""Of `tile`."""
+
+
+def together(instructions: str) -> Sequence[Sequence[tuple[int, int]]]:
+    """Pairs of a tile and a vector whose sums fit into registers together."""
+    if instructions == VNNI:
+        return [[(each, v) for v in range(VECTORS) for each in (0, 1)]]
+    half = VECTORS // 2
+    return [[(each, first + v) for v in range(half)] for each in (0, 1) for first in (0, half)]
+
+
+def store(code: Code, total: Any, each: int, v: Any) -> None:
+    """What a tile and a vector give, to `out`."""
+    given, build = code.arguments, code.builder
+    left = code.add(given["valid"], -TILE * each)
+    lanes = code.constant(vector(I64, TILE), range(TILE))
+    valid = build.icmp_signed("<", lanes, code.splat(left, TILE))
+    code.add_valid(total, code.add(given["out"], code.add(code.times(given["apart"], v), 4 * TILE * each)), valid, given["more"])
 
 
 def _tile(code: Code, minimums: int, tiles: Sequence[int], together: int) -> None:
@@ -126,13 +150,9 @@ def _tile(code: Code, minimums: int, tiles: Sequence[int], together: int) -> Non
                 _add_group(code, minimums, code.add(first, n), code.times(part, 4 * together), totals)
             for n, place in enumerate(totals.values()):
                 code.store(build.load(place), kept, 64 * n)
-    lanes = code.constant(vector(I64, TILE), range(TILE))
     for part in range(VECTORS // together):
         for n, (each, v) in enumerate(pairs):
-            left = code.add(given["valid"], -TILE * each)
-            valid = build.icmp_signed("<", lanes, code.splat(left, TILE))
-            to = code.add(given["out"], code.add(code.times(given["apart"], v + together * part), 4 * TILE * each))
-            code.add_valid(code.load(floats, space, size * part + 64 * n), to, valid, given["more"])
+            store(code, code.load(floats, space, size * part + 64 * n), each, v + together * part)
 
 
 def _add_group(code: Code, minimums: int, n: Any, part: Any, totals: Mapping[tuple[int, int], Any]) -> None:

@@ -51,7 +51,7 @@ ROWS_AT_ONCE = 1024
 """Rows that are float32 at the same time."""
 STEP = "step"
 """The name of `scheduler.step` among the compiled functions."""
-TILED_FROM = 5
+TILED_FROM = 8
 """Number of states from which tiles are faster than one state after the other."""
 
 
@@ -186,7 +186,8 @@ class Product:
             space = activations(task, "x", count * groups)
             return task, self._stages(task, count), [space]
         most = min(groups, TILE_GROUPS)
-        tile = 16 * (2 * GROUP * min(2 * groups, TILE_GROUPS) + 64 * (-(-4 * most // 64) + -(-8 * most // 64)))
+        numbers = 2 * GROUP * min(2 * groups, TILE_GROUPS)  # int16, or half as many float32
+        tile = 16 * (numbers + 64 * (-(-4 * most // 64) + -(-8 * most // 64)))
         size = (1 + TILES_AT_ONCE) * tile + 1024  # what the expanded rows take, and the tiles
         task["tile_size"] = size
         tiles = torch.empty(threads.products() * size + 64, dtype=torch.uint8)

@@ -1,6 +1,6 @@
 """Rows of plain numbers (F32, F16, BF16) times float32 vectors, with the signatures of `rows` and `tiles`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.engine.packed.kernels.native import tiles
@@ -77,20 +77,28 @@ def tile(instructions: str) -> str:
     the number of the last one, which stands for missing ones.
     """
     code = Code("tile", instructions, tiles.ARGUMENTS)
-    given, build, lanes = code.arguments, code.builder, vector(F32, TILE)
-    for pairs in tiles.together(instructions):
-        totals = {pair: code.variable(code.filled(lanes, 0.0)) for pair in pairs}
-        inputs = {}
-        for v in {v for _, v in pairs}:
-            last = build.icmp_signed("<", given["scales"], code.integer(v))
-            number = build.select(last, given["scales"], code.integer(v))
-            inputs[v] = code.add(given["first"], code.times(given["second"], number))
-        with code.loop(given["groups"]) as n:
-            place = code.add(given["weights"], code.times(n, 4 * TILE))
-            weights = {t: code.load(lanes, code.add(place, given["next"]) if t else place) for t in {t for t, _ in pairs}}
-            xs = {v: code.splat(code.load(F32, code.add(x, code.times(n, 4))), TILE) for v, x in inputs.items()}
-            for (t, v), total in totals.items():
-                build.store(code.fma(weights[t], xs[v], build.load(total)), total)
-        for (t, v), total in totals.items():
-            tiles.store(code, build.load(total), t, v)
+    for some, together in tiles.fitting(instructions):
+        for first in range(0, tiles.VECTORS, together):
+            _tile(code, some, range(first, first + together))
     return code.text()
+
+
+def _tile(code: Code, some: Sequence[int], vectors: Sequence[int]) -> None:
+    """Some tiles times some vectors, whose sums fit into registers."""
+    given, build, lanes = code.arguments, code.builder, vector(F32, TILE)
+    totals = {(each, v): code.variable(code.filled(lanes, 0.0)) for v in vectors for each in some}
+    inputs = {}
+    for v in vectors:
+        missing = build.icmp_signed("<", given["scales"], code.integer(v))
+        number = build.select(missing, given["scales"], code.integer(v))
+        inputs[v] = code.add(given["first"], code.times(given["second"], number))
+    with code.loop(given["groups"]) as n:
+        place = code.add(given["weights"], code.times(n, 4 * TILE))
+        weights = {each: code.load(lanes, code.add(place, given["next"]) if each else place) for each in some}
+        for v in vectors:
+            x = code.splat(code.load(F32, code.add(inputs[v], code.times(n, 4))), TILE)
+            for each in some:
+                total = totals[each, v]
+                build.store(code.fma(weights[each], x, build.load(total)), total)
+    for (each, v), total in totals.items():
+        tiles.store(code, build.load(total), each, v)

@@ -19,6 +19,12 @@ VECTORS = 8
 """Vectors of a block."""
 EIGHT = 8
 """Groups that are multiplied by one vector after the other."""
+ARGUMENTS = (
+    *("weights", "weight_scales", "minimums", "next", "groups"),
+    *(*PLANES, "scales", "sums"),
+    *("out", "apart", "valid", "more"),
+)
+"""Of `tile`."""
 
 
 def transpose(instructions: str) -> str:
@@ -91,37 +97,23 @@ def tile(minimums: int, instructions: str) -> str:
     `ACTIVATIONS`, 8 numbers for each group. With `more` = 1 the products are added to what is at `out`.
     """
     code = Code("tile", instructions, ARGUMENTS)
-    if instructions == VNNI:
-        _tile(code, minimums, (0, 1), VECTORS)
-    else:  # too few registers for both
-        for each in (0, 1):
-            _tile(code, minimums, (each,), VECTORS // 2)
+    for tiles, together in fitting(instructions):
+        _tile(code, minimums, tiles, together)
     return code.text()
 
 
-ARGUMENTS = (
-    *("weights", "weight_scales", "minimums", "next", "groups"),
-    *(*PLANES, "scales", "sums"),
-    *("out", "apart", "valid", "more"),
-)
-"""Of `tile`."""
+def fitting(instructions: str) -> Sequence[tuple[Sequence[int], int]]:
+    """Which tiles are multiplied together, and by how many vectors at a time: what the registers have room for."""
+    return [((0, 1), VECTORS)] if instructions == VNNI else [((0,), VECTORS // 2), ((1,), VECTORS // 2)]
 
 
-def together(instructions: str) -> Sequence[Sequence[tuple[int, int]]]:
-    """Pairs of a tile and a vector whose sums fit into registers together."""
-    if instructions == VNNI:
-        return [[(each, v) for v in range(VECTORS) for each in (0, 1)]]
-    half = VECTORS // 2
-    return [[(each, first + v) for v in range(half)] for each in (0, 1) for first in (0, half)]
-
-
-def store(code: Code, total: Any, each: int, v: Any) -> None:
-    """What a tile and a vector give, to `out`."""
-    given, build = code.arguments, code.builder
-    left = code.add(given["valid"], -TILE * each)
-    lanes = code.constant(vector(I64, TILE), range(TILE))
-    valid = build.icmp_signed("<", lanes, code.splat(left, TILE))
-    code.add_valid(total, code.add(given["out"], code.add(code.times(given["apart"], v), 4 * TILE * each)), valid, given["more"])
+def store(code: Code, total: Any, each: int, v: int) -> None:
+    """Write what tile `each` and vector `v` give."""
+    given = code.arguments
+    left = code.splat(code.add(given["valid"], -TILE * each), TILE)
+    valid = code.builder.icmp_signed("<", code.constant(vector(I64, TILE), range(TILE)), left)
+    to = code.add(given["out"], code.add(code.times(given["apart"], v), 4 * TILE * each))
+    code.add_valid(total, to, valid, given["more"])
 
 
 def _tile(code: Code, minimums: int, tiles: Sequence[int], together: int) -> None:

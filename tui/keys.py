@@ -253,7 +253,7 @@ LEAVE = Binding(
     tooltip="Leave the prompt; single keys act again",
     id="prompt.leave",
     show=True,
-    key_display="⏎",
+    key_display="⏎ esc",
     priority=True,
 )
 NEWLINE = Binding(

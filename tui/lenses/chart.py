@@ -119,6 +119,10 @@ class ChartLens(Lens, can_focus=True):
         """The index of the candidate under the cursor."""
         return self._cursor
 
+    @property
+    def answered_by(self) -> str:
+        return "attribution" if self._asked else ""
+
     def put_cursor(self, index: int) -> None:
         """Put the cursor on a candidate."""
         self.move(index - self._cursor)

@@ -11,6 +11,8 @@ from core.engine.packed.kernels.native.tiles import TILE
 SIZES: Mapping[str, int] = {"F32": 4, "F16": 2, "BF16": 2}
 """Bytes of a number."""
 LANES = 16
+SUMMED = 64
+"""Products that a tile adds one after the other before they join its total: sums of fewer terms are more precise."""
 
 
 def _load(code: Code, name: str, address: Any, count: int) -> Any:
@@ -86,19 +88,30 @@ def tile(instructions: str) -> str:
 def _tile(code: Code, some: Sequence[int], vectors: Sequence[int]) -> None:
     """Some tiles times some vectors, whose sums fit into registers."""
     given, build, lanes = code.arguments, code.builder, vector(F32, TILE)
-    totals = {(each, v): code.variable(code.filled(lanes, 0.0)) for v in vectors for each in some}
+    zero = code.filled(lanes, 0.0)
+    pairs = [(each, v) for v in vectors for each in some]
+    totals, sums = ({pair: code.variable(zero) for pair in pairs} for _ in range(2))
     inputs = {}
     for v in vectors:
         missing = build.icmp_signed("<", given["scales"], code.integer(v))
         number = build.select(missing, given["scales"], code.integer(v))
         inputs[v] = code.add(given["first"], code.times(given["second"], number))
-    with code.loop(given["groups"]) as n:
-        place = code.add(given["weights"], code.times(n, 4 * TILE))
-        weights = {each: code.load(lanes, code.add(place, given["next"]) if each else place) for each in some}
-        for v in vectors:
-            x = code.splat(code.load(F32, code.add(inputs[v], code.times(n, 4))), TILE)
-            for each in some:
-                total = totals[each, v]
-                build.store(code.fma(weights[each], x, build.load(total)), total)
-    for (each, v), total in totals.items():
-        tiles.store(code, build.load(total), each, v)
+    rounds = build.lshr(code.add(given["groups"], SUMMED - 1), code.integer(SUMMED.bit_length() - 1))
+    with code.loop(rounds) as each_round:
+        done = code.times(each_round, SUMMED)
+        left = build.sub(given["groups"], done)
+        few = build.icmp_signed("<", left, code.integer(SUMMED))
+        for place in sums.values():
+            build.store(zero, place)
+        with code.loop(build.select(few, left, code.integer(SUMMED))) as n:
+            number = code.add(n, done)
+            row = code.add(given["weights"], code.times(number, 4 * TILE))
+            weights = {each: code.load(lanes, code.add(row, given["next"]) if each else row) for each in some}
+            for v in vectors:
+                x = code.splat(code.load(F32, code.add(inputs[v], code.times(number, 4))), TILE)
+                for each in some:
+                    build.store(code.fma(weights[each], x, build.load(sums[each, v])), sums[each, v])
+        for pair in pairs:
+            build.store(build.fadd(build.load(totals[pair]), build.load(sums[pair])), totals[pair])
+    for each, v in pairs:
+        tiles.store(code, build.load(totals[each, v]), each, v)

@@ -39,6 +39,7 @@ def load(path: Path, dtype: str) -> Model:
 
 def speed(path: Path, llama: Path, rounds: int, prompt: int) -> list[str]:
     """File size, load, peak, prompt, decode."""
+    stored.forget(path)
     began = time.perf_counter()
     model = load(path, "stored")
     seconds, sides = time.perf_counter() - began, {"llama.cpp": [0.0, 0.0], "ours": [0.0, 0.0]}

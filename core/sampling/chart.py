@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 from core.sampling.apply import Applied, apply_stages
-from core.sampling.bounds import Bounded, between, exact, high, low
+from core.sampling.bounds import Bounded, between, exact, high, low, through
 from core.sampling.context import DrawContext
 from core.sampling.next_distribution import NextDistribution
 from core.sampling.sampler import Sampler
@@ -50,7 +50,14 @@ def chart(
         known=distribution.known if distribution.known < distribution.vocab_size else None,
         unknown_probability=distribution.rest,
         from_logprobs=distribution.from_logprobs,
+        sampled_entropy_bits=_sampled_entropy(applied),
     )
+
+
+def _sampled_entropy(applied: Applied) -> Bounded | None:
+    if applied.error or applied.selection is applied.before:
+        return None
+    return through(lambda nats: nats / math.log(2), applied.selection.entropy_nats)
 
 
 def _rest(applied: Applied, final: list[Bounded]) -> Bounded:

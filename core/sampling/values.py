@@ -133,6 +133,8 @@ class Chart:
     """The summed probability of the tokens that are not known."""
     from_logprobs: bool = False
     """Whether the model's logits are not known: log-probabilities stand in their place."""
+    sampled_entropy_bits: Bounded | None = None
+    """Entropy of what is drawn from; None where the stages change nothing, or leave no token to draw."""
 
     @property
     def effective(self) -> Bounded:

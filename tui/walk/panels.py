@@ -7,7 +7,6 @@ from textual.app import ComposeResult
 from textual.containers import Container
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets._toast import ToastRack
 
 from core.language import N_, _
 from tui import lenses
@@ -200,7 +199,6 @@ class PanelsScreen(Screen[None]):
             self.slot.mount(lens)
         self.desk.set_class(kind is not ChartLens, "-lens")
         self.desk.set_class(kind.BESIDE, "-pair")
-        self.query(ToastRack).set_class(kind is not ChartLens, "-low")
         self.tabs.rename("slot", _(kind.TITLE))
         self.focus_panel(lens)
         return cast(AnyLens, lens)

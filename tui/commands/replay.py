@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.engine import threads
+from core.engine.info import PACKED
 from core.errors import Option, UserError
 from core.language import _
 from tui.commands.common import Json, exit_on_user_error, note, say
@@ -37,7 +38,6 @@ def replay(
 ) -> None:
     """Run a saved walk again and list the positions that differ. Exit code: 0 none differs, 1 some differ."""
     with exit_on_user_error():
-        from core.loading import catalog
         from core.sessions import reader
 
         if not (math.isfinite(tolerance) and tolerance >= 0):
@@ -45,7 +45,7 @@ def replay(
                 _("{tolerance} must be 0 or more, not {value:g}"), tolerance=Option("tolerance"), value=tolerance
             )
         walk = reader.read_record(file, note)
-        threads.prepare(beside_screen=False, packed=(dtype or walk.model.dtype) in catalog.PACKED)
+        threads.prepare(beside_screen=False, packed=(dtype or walk.model.dtype) in PACKED)
         from core.sessions.replay import Changes
 
         adapter = None if lora is None else lora_option(lora)

@@ -221,6 +221,17 @@ def trained(name: str) -> Path | None:
     return path if path.suffix == ".safetensors" and path.is_file() and card.read_card(path) else None
 
 
+def is_here(name: str) -> bool:
+    """Whether a model can be loaded without a download. Raises `UserError` for an unknown name, and a served model."""
+    return is_rung(name) or bool(trained(name) or find(name))
+
+
+def check_here(name: str) -> None:
+    """Raise `UserError` for a model that would have to be downloaded, and as `is_here`."""
+    if not is_here(name):
+        raise UserError(_("{name} is not on this machine; {model} {name} fetches it"), name=name, model=Option("model"))
+
+
 def has_files(name: str) -> bool:
     """Whether a name means files of a model, here or on the Hub, unless it means nothing."""
     return not (is_rung(name) or is_served(name) or trained(name))

@@ -12,7 +12,6 @@ from core.activations.patch import Patch
 from core.activations.trace import Step
 from core.causal.question import CausalQuestion, End, Measured
 from core.errors import Action, UserError
-from core.evaluation.compare import same_tokens
 from core.generation.sample import Sample, stop_ids
 from core.generation.stop_conditions import StopConditions
 from core.generation.token import Token
@@ -29,6 +28,7 @@ from core.sampling.sampler import Sampler
 from core.sampling.values import Chart
 from core.sequences import common_prefix
 from core.tokenizers.chat import encode
+from core.tokenizers.tokenizer import same_tokens
 from core.walk.continuations import Continuations
 from core.walk.drafts import Drafts
 from core.walk.draws import Draws

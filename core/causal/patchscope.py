@@ -17,10 +17,6 @@ TOKENS = 384
 """Tokens that go through the model at once: the length of the prompt times the streams that are put into it."""
 
 
-Depths = Sequence[int | None]
-"""After how many blocks each stream is put in; None puts nothing in."""
-
-
 @dataclass(frozen=True, slots=True)
 class PatchedRuns:
     """What the model says after the target prompt, by the stream that was put in."""

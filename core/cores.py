@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from core import cgroups
+
 
 def usable(root: Path = Path("/")) -> int:
     """Physical cores of the process's affinity, and no more than the CPU quota of its control groups; at least 1.
@@ -30,30 +32,12 @@ def _physical(processors: Collection[int], folder: Path) -> int:
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """CPU quotas, in processors, of this process's control groups and of those that they are in (cgroups 1 and 2)."""
-    mounts = root / "sys/fs/cgroup"
-    with suppress(OSError, ValueError):
-        for line in (root / "proc/self/cgroup").read_text().splitlines():
-            _, controllers, path = line.split(":", 2)
-            if controllers and "cpu" not in controllers.split(","):
-                continue
-            group = mounts / controllers / path.lstrip("/")
-            for each in (group, *group.parents):
-                with suppress(OSError, ValueError, ZeroDivisionError):
-                    yield _quota(each, whole=not controllers)
-                if each == mounts:
-                    break
-
-
-def _quota(group: Path, *, whole: bool) -> float:
-    """The quota of one control group: of version 2 in one file, of version 1 in two.
-
-    Raises OSError or ValueError where there is none.
-    """
-    if whole:
-        quota, period = map(int, (group / "cpu.max").read_text().split())  # "max 100000" without a quota
-    else:
-        quota, period = (int((group / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
-        if quota < 0:
-            raise ValueError(quota)
-    return quota / period
+    """CPU quotas of this process's control groups, in processors."""
+    for group, version in cgroups.folders("cpu", root):
+        with suppress(OSError, ValueError, ZeroDivisionError):
+            if version == 2:
+                quota, period = map(int, (group / "cpu.max").read_text().split())  # "max 100000" without a quota
+            else:
+                quota, period = (int((group / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+            if quota > 0:  # -1 without one
+                yield quota / period

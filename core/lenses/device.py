@@ -11,7 +11,7 @@ from torch import Tensor
 
 from core.activations.trace import Step
 from core.engine import device as devices
-from core.engine.info import DeviceInfo
+from core.engine.info import PACKED, DeviceInfo
 from core.engine.model import Transformer
 from core.errors import UserError
 from core.evaluation.bench import BenchResult, measure
@@ -143,7 +143,7 @@ def _times(model: Model, info: DeviceInfo, ids: Tensor) -> Iterator[DeviceTimes]
     yield times
     times = replace(times, forward_seconds=_forward(copy.transformer, ids))
     yield times
-    if copy.info.dtype in devices.PACKED:
+    if copy.info.dtype in PACKED:
         yield replace(times, problem=_("packed weights cannot be trained"))
     elif not _fits(4 * size, info):
         yield replace(times, problem=_("there is not enough memory to train it"))

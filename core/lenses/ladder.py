@@ -10,7 +10,7 @@ from torch import Tensor
 
 from core.activations.trace import Step
 from core.engine.config import ModelConfig
-from core.engine.device import PACKED
+from core.engine.info import PACKED
 from core.errors import UserError
 from core.language import _
 from core.loading import catalog, models

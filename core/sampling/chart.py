@@ -30,7 +30,7 @@ def chart(
     applied = apply_stages(distribution, sampler, context)
     ranked = _listed(applied, count)
     ids = list(ranked)
-    shares = distribution.shares_of(ids)
+    shares = distribution.probabilities_of(ids)
     final = sampled_probabilities(applied, ids)
     candidates = tuple(
         Candidate(id, piece(id), ranked[id], logit, share, sampled)
@@ -74,7 +74,7 @@ def _listed(applied: Applied, count: int) -> dict[int, int]:
     ranks = {id: rank for rank, id in enumerate(likeliest)}
     if applied.error or high(selection.count) == distribution.vocab_size or count <= MODELS_OWN:
         return ranks
-    if math.fsum(low(selection.share(id)) for id in likeliest) >= 0.5:
+    if math.fsum(low(selection.probability(id)) for id in likeliest) >= 0.5:
         return ranks
     drawable = selection.first_ids(count - MODELS_OWN)
     listed = {id: ranks[id] if id in ranks else int(low(distribution.rank(id))) for id in drawable}
@@ -85,7 +85,7 @@ def _listed(applied: Applied, count: int) -> dict[int, int]:
 
 def sampled_probabilities(applied: Applied, ids: list[int]) -> list[Bounded]:
     """The probability of each of `ids` after all stages; 0 where no token can be drawn."""
-    return [0.0 if applied.error else applied.selection.share(id) for id in ids]
+    return [0.0 if applied.error else applied.selection.probability(id) for id in ids]
 
 
 def _candidate(applied: Applied, id: int, piece: Callable[[int], bytes]) -> Candidate:

@@ -42,8 +42,7 @@ class Drafts:
             )
         if self._model is None or self._model.info.name != name:
             self._model = load_draft(session.model, name)
-        start = session.tokens[: session.cursor]
-        prompt_length = min(session.cursor, session.prompt_length)
+        start, prompt_length = session.before_cursor()
         text = Speculation(session.model, self._model, start, prompt_length, session.sampler, proposals)
         self.view = DraftView(name, proposals)
         done = 0

@@ -47,10 +47,9 @@ class Draws:
 
         The second number of the draw is that of the token at the cursor, as it was drawn or would be.
         """
-        session, cursor = self._session, self._session.cursor
         seed, redraw = self._present_draw()
-        prompt_length = min(cursor, session.prompt_length)
-        return reader.context(session.tokens[:cursor], prompt_length, replace(sampler, seed=seed), redraw)
+        tokens, prompt_length = self._session.before_cursor()
+        return reader.context(tokens, prompt_length, replace(sampler, seed=seed), redraw)
 
     def _present_draw(self) -> tuple[int, int]:
         """The seed of the token at the cursor, and how often it was drawn again."""

@@ -17,7 +17,7 @@ from huggingface_hub import errors
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from core.errors import UserError
-from core.loading import catalog, files, hub, ladder
+from core.loading import catalog, files, hub, ladder, listing
 from core.loading import models as ours
 from core.loading.checkpoints import folders
 from core.loading.choice import Hyperparameters, ModelChoice
@@ -208,8 +208,8 @@ def test_the_tokenizer_is_available_before_the_model(elsewhere: Path, offline: N
 
 def test_offers_list_family_size_location_and_problem(elsewhere: Path) -> None:
     """The ladder and its shipped checkpoints, then models in caches and folders."""
-    assert [offer.name for offer in catalog.offers()] == [*ladder.NAMES, *folders.SHIPPED]
-    assert not any(offer.problem for offer in catalog.offers())
+    assert [offer.name for offer in listing.offers()] == [*ladder.NAMES, *folders.SHIPPED]
+    assert not any(offer.problem for offer in listing.offers())
     cached(elsewhere, "a/whole")
     cached(elsewhere, "b/pickled", lambda folder: (folder / "config.json").write_text('{"model_type": "llama"}'))
     cached(elsewhere, "c/other", lambda folder: (folder / "config.json").write_text('{"model_type": "mamba2"}'))
@@ -217,7 +217,7 @@ def test_offers_list_family_size_location_and_problem(elsewhere: Path) -> None:
     model(elsewhere / "models" / "tiny")
     Path("noise.gguf").write_bytes(b"noise")
     own = model(platformdirs.user_cache_path("tokenwalk") / "mine")
-    offers = {offer.name: offer for offer in catalog.offers()[2 * len(ladder.NAMES) :]}
+    offers = {offer.name: offer for offer in listing.offers()[2 * len(ladder.NAMES) :]}
     assert list(offers) == [
         "a/whole",
         "b/pickled",
@@ -246,7 +246,7 @@ def test_a_gguf_file_with_damaged_tables_says_so_in_the_list(elsewhere: Path, mo
     whole = path.read_bytes()
 
     def problem() -> str | None:
-        return {offer.name: offer.problem for offer in catalog.offers()}["./m.gguf"]
+        return {offer.name: offer.problem for offer in listing.offers()}["./m.gguf"]
 
     assert problem() is None
     path.write_bytes(whole[:-1000])

@@ -55,7 +55,7 @@ def test_bos_and_the_space_before_a_text_are_no_bytes_of_it(tmp_path: Path) -> N
     list(walk.prefill(model.tokenizer.encode(TEXT)))
     list(walk.score())
     assert walk.summary().byte_count == len(TEXT.encode())
-    assert walk.prompt == TEXT
+    assert walk.turns.prompt() == TEXT
 
 
 def test_a_guess_continues_the_text(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def text(here: Here) -> str:
 @measurement
 def prompt(here: Here) -> str:
     """The prompt as it was typed."""
-    return here.session.prompt
+    return here.session.turns.prompt()
 
 
 @measurement

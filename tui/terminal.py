@@ -12,7 +12,7 @@ WRITES_IN_TIME = 1
 
 
 def drawn_on() -> Any:
-    """The open file on which the app is drawn: standard error as Textual has it, else standard output, as after `2>FILE`.
+    """The open file on which the app is drawn: standard error, as Textual has it, else standard output.
 
     None where neither is a terminal.
     """

@@ -225,6 +225,7 @@ FOOTER = (
     "follow.model",
     "walk.step",
     "walk.generate",
+    "question.corrupt",
     "walk.pick_up",
     "walk.take",
     "lens.turn",

@@ -234,8 +234,8 @@ def terminal(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
     """Starts a command in a pseudo-terminal with a configuration folder of its own."""
     opened: list[Terminal] = []
 
-    def start(*arguments: str, stdin: bytes | None = None, first: str = "", **extra: str) -> Terminal:
-        opened.append(Terminal(*arguments, path=tmp_path, stdin=stdin, first=first, **extra))
+    def start(*arguments: str, **options: Any) -> Terminal:
+        opened.append(Terminal(*arguments, path=tmp_path, **options))
         return opened[-1]
 
     yield start

@@ -130,6 +130,11 @@ class Lens(Painted):
         """What its keys do now."""
         return self.KEYS
 
+    @property
+    def needs(self) -> str:
+        """The id of the action without which it shows nothing, and its keys do nothing; else empty."""
+        return ""
+
     def question(self) -> Question | None:
         """What the lens asks of the session; None where the frame itself is enough."""
         return None

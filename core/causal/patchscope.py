@@ -35,7 +35,8 @@ def patched_runs(
     depths: Sequence[int | None],
     count: int,
 ) -> Iterator[PatchedRuns | None]:
-    """Put each state [R, d] at `position` of the prompt `ids` after as many blocks as `depths` says, and read on.
+    """Put each state [R, d] at `position` of the prompt `ids` after as many blocks as `depths` says, or none where it
+    is None, and read on.
 
     Yields results for a few states at a time, in order, and None between passes. After N blocks the state takes the
     place of the last stream.

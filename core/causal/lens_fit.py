@@ -24,7 +24,7 @@ from core.causal.jacobian import (
 )
 from core.errors import UserError
 from core.language import _
-from core.loading.models import Model
+from core.loading.model import Model
 from core.progress import Progress
 
 PRODUCTS, REGRESSED = 4, 16

@@ -21,7 +21,7 @@ from core.generation.rounds import How, Proposal, Round
 from core.generation.sample import stop_ids
 from core.generation.token import Token
 from core.language import _
-from core.loading.models import Model
+from core.loading.model import Model
 from core.sampling.apply import apply_stages
 from core.sampling.context import DrawContext
 from core.sampling.distribution import Distribution

@@ -18,7 +18,7 @@ from core.evaluation.bench import BenchResult, measure
 from core.language import _
 from core.loading import models
 from core.loading.choice import ModelChoice
-from core.loading.models import Model
+from core.loading.model import Model
 from core.progress import Progress
 from core.sampling.divergence import kl_bits
 from core.training.dataset import REFERENCE, SequenceDataset

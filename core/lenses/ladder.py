@@ -17,7 +17,7 @@ from core.loading import catalog, models
 from core.loading import ladder as rungs
 from core.loading.checkpoints.folders import SUFFIX
 from core.loading.choice import Hyperparameters, ModelChoice
-from core.loading.models import Model
+from core.loading.model import Model
 from core.progress import Progress
 from core.sampling.chart import chart
 from core.sampling.distribution import Distribution

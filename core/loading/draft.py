@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from core.loading import catalog
-from core.loading.models import Model, load_model
+from core.loading.model import Model
+from core.loading.models import load_model
 
 
 def load_draft(target: Model, name: str) -> Model:

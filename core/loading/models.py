@@ -28,8 +28,6 @@ from core.loading.sizes import described_bytes, usual_dtype
 from core.progress import Report
 from core.tokenizers.tokenizer import Tokenizer
 
-__all__ = ["LocalModel", "Model", "load_model"]
-
 
 def load_model(choice: ModelChoice, report: Report | None = None) -> Model:
     """Load the chosen model. `report` is called with the progress of the download and of reading the weights.

@@ -9,7 +9,7 @@ from core.generation.token import Token
 from core.loading import catalog, models
 from core.loading.choice import ModelChoice
 from core.loading.info import ModelInfo
-from core.loading.models import Model
+from core.loading.model import Model
 from core.sampling.bounds import Bounded, high, low
 from core.sampling.draw import uniform
 from core.sessions import resume

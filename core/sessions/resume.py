@@ -5,7 +5,7 @@ from core.language import _
 from core.loading import catalog, models
 from core.loading.choice import ModelChoice
 from core.loading.info import ModelInfo
-from core.loading.models import Model
+from core.loading.model import Model
 from core.loading.served.connect import connect
 from core.progress import Report
 from core.sessions.record import Record

@@ -8,7 +8,7 @@ from core.generation.speculative import Speculation, kept
 from core.generation.token import Token
 from core.language import _
 from core.loading.draft import load_draft
-from core.loading.models import Model
+from core.loading.model import Model
 from core.walk.values import DraftView
 
 if TYPE_CHECKING:

@@ -22,7 +22,8 @@ from speed import peak  # noqa: E402
 
 from core.engine.cache import KVCache  # noqa: E402
 from core.loading.choice import ModelChoice  # noqa: E402
-from core.loading.models import Model, load_model  # noqa: E402
+from core.loading.model import Model  # noqa: E402
+from core.loading.models import load_model  # noqa: E402
 
 THREADS = threads.count(threads.SMALL, beside_screen=False)
 TEXT = (

@@ -8,7 +8,8 @@ import pytest
 from core.errors import UserError
 from core.generation.token import Token
 from core.loading.choice import ModelChoice
-from core.loading.models import Model, load_model
+from core.loading.model import Model
+from core.loading.models import load_model
 from core.sampling.sampler import Sampler
 from core.sessions import reader, record, resume, writer
 from core.sessions.replay import Overrides, runs

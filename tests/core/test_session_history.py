@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from walks import LONG, NAMES, PROMPT, After, Small, assert_as_fresh, assert_scored, ids, seen, started
 
 from core.errors import UserError
-from core.loading.models import Model
+from core.loading.model import Model
 from core.sampling.sampler import Sampler
 from core.walk.session import Session
 

@@ -17,7 +17,7 @@ from core.activations.patch import Patch
 from core.causal.vector_files import read_vector
 from core.loading import models as ours
 from core.loading.choice import ModelChoice
-from core.loading.models import Model
+from core.loading.model import Model
 from core.sampling.sampler import Sampler
 from core.walk.session import Session
 

@@ -17,7 +17,8 @@ from core.errors import UserError
 from core.generation.batch import Batch
 from core.generation.guides import Guides
 from core.loading.choice import ModelChoice
-from core.loading.models import Model, load_model
+from core.loading.model import Model
+from core.loading.models import load_model
 from core.sampling.draw import chance
 from core.sampling.sampler import Sampler
 from core.sampling.stages.mirostat import Mirostat

@@ -22,7 +22,10 @@ from textual.widget import Widget
 
 from core.loading.checkpoints import folders
 from core.loading.choice import ModelChoice
+from core.loading.models import load_model
+from core.sampling.sampler import Sampler
 from core.training.status import TrainingStatus
+from core.walk.session import Session
 from tui import autosave
 from tui.app import TokenwalkApp
 from tui.cli import main
@@ -57,6 +60,19 @@ def waits_until_idle(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         AppUnderTest.newest = None
         gc.collect(1)
         gc.freeze()  # the runner lets all objects be searched again when it ends
+
+
+@pytest.fixture(scope="session")
+def walk() -> Callable[..., Session]:
+    """A walk of model 1 without an app, to compare with."""
+    model = load_model(BYTES)
+
+    def start(text: str = "oat milk", sampler: Sampler = Sampler()) -> Session:
+        session = Session(model, sampler)
+        list(session.prefill(list(text.encode())))
+        return session
+
+    return start
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from terminals import Terminal
 from textual import events
 from textual._wait import wait_for_idle
 from textual.keys import _character_to_key
+from textual.notifications import Notification
 from textual.pilot import Pilot
 from textual.widget import Widget
 
@@ -41,6 +42,12 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests' own terminal decides nothing."""
     for name in ("NO_COLOR", "SSH_CONNECTION", "TEXTUAL_THEME", "TEXTUAL_ANIMATIONS"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def lasting_notices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line over the panels stays until it is looked for, however slow the machine is."""
+    monkeypatch.setattr(Notification, "time_left", 600.0)
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from apps import PATIENCE
 from textual.widgets._toast import Toast
 
 from core.loading.choice import ModelChoice
@@ -225,12 +224,9 @@ async def test_several_messages_stand_one_over_the_other(scripted: Make, scenes:
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 36)], ids=str)
-async def test_a_message_leaves_a_dialog_free(
-    scripted: Make, scenes: Any, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
-) -> None:
+async def test_a_message_leaves_a_dialog_free(scripted: Make, scenes: Any, size: tuple[int, int]) -> None:
     """Only the newest message is shown under a dialog, in two lines at most."""
     app = scripted(scenes.oat_milk(), text="a")
-    monkeypatch.setattr(app, "NOTIFICATION_TIMEOUT", PATIENCE)  # a busy machine may need longer than the message stays
     async with app.run_test(size=size, notifications=True) as pilot:
         await pilot.pause()
         app.notices.inform("one")

@@ -312,7 +312,8 @@ class Session:
 
     def chart(self, count: int = SHOWN) -> Chart:
         """The `count` likeliest tokens at the cursor under the present sampler, and the next token if there is one."""
-        return self.reader.chart(self.cursor, self.sampler, count, self.draws.present()[1])
+        context = self.draws.context(self.reader, self.sampler)
+        return self.reader.chart(self.cursor, self.sampler, count, context)
 
     def current_step(self) -> Step:
         """The forward pass that predicts the token at the cursor, for a lens to look into."""
@@ -346,7 +347,7 @@ class Session:
 
     def explain(self) -> SamplerLens:
         """Why the token at the cursor was drawn, or would be, under the present sampler."""
-        u, context = self.draws.present()
+        u, context = self.draws.u(), self.draws.context(self.reader, self.sampler)
         return sampler_lens(self.distribution(), self.sampler, u, self.model.tokenizer.piece, context=context)
 
     def summary(self, worst: int = 500) -> Summary:

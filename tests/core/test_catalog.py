@@ -33,7 +33,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "models").mkdir()
     monkeypatch.chdir(tmp_path / "models")
     monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
+    for name in ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(catalog, "SMOLLM2_PACKAGE", "no_such_package")
     return tmp_path
@@ -110,8 +110,15 @@ def test_neither_pickles_nor_code_are_downloaded(elsewhere: Path, monkeypatch: p
     reports: list[Loading] = []
 
     def download(
-        id: str, *, revision: str, allow_patterns: list[str], ignore_patterns: list[str], tqdm_class: Any
+        id: str,
+        *,
+        revision: str,
+        cache_dir: Path,
+        allow_patterns: list[str],
+        ignore_patterns: list[str],
+        tqdm_class: Any,
     ) -> str:
+        assert cache_dir == hub.cache()
         there = ["config.json", "tokenizer.json", "model-00001-of-00002.safetensors", "model.safetensors.index.json"]
         never = ["pytorch_model.bin", "modeling_x.py", "original/x.safetensors", "consolidated.safetensors", "x.gguf"]
         assert revision == "main"
@@ -270,7 +277,10 @@ def test_the_cache_follows_the_environment_variables(monkeypatch: pytest.MonkeyP
     assert hub.cache() == elsewhere / "x" / "huggingface" / "hub"
     monkeypatch.setenv("HF_HOME", os.fspath(elsewhere / "h"))
     assert hub.cache() == elsewhere / "h" / "hub"
-    monkeypatch.setenv("HF_HUB_CACHE", os.fspath(elsewhere / "c"))
+    monkeypatch.setenv("HUGGINGFACE_HUB_CACHE", os.fspath(elsewhere / "l"))
+    assert hub.cache() == elsewhere / "l"
+    monkeypatch.setenv("WHERE", os.fspath(elsewhere))
+    monkeypatch.setenv("HF_HUB_CACHE", "$WHERE/c")
     assert hub.cache() == elsewhere / "c"
 
 

@@ -252,7 +252,7 @@ async def test_columns_stay_aligned_with_wide_characters(real: Make, settle: Go,
         app.do("lens.turn_to", ScoreLens)
         await settle(pilot)
         await until(lambda: whole(app.lens).strip())
-        rows = [line for line in whole(app.lens).splitlines() if line[:6].strip().isdigit()]
+        rows = [line for line in whole(app.lens).splitlines() if line[:6].strip("› ").isdigit()]
         assert len(rows) == app.frame.answer.measured
         ends = {cell_len(row.rstrip()) for row in rows}
         assert len(ends) == 1

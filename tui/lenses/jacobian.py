@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from core.lenses.jacobian import JacobianLens, LayerReadouts
     from core.lenses.logit import MapCell
 
-NAME, NUMBER = 10, 9
+NAME, NUMBER = 9, 9
 TOKEN = 18
 """Cells of a token at most."""
 TITLES = ("logit", "Jacobian", N_("affine"))
@@ -204,4 +204,5 @@ class JacobianLensPage(ExperimentPage["JacobianLens"]):
 
 
 def _short(layer: "LayerReadouts") -> str:
-    return part_name(layer.name.removeprefix("block "))
+    """The name of a layer in the cells after the mark of the cursor."""
+    return _("embed") if layer.name == "embedding" else part_name(layer.name.removeprefix("block "))

@@ -34,7 +34,7 @@ def chart_title(chart: Chart, width: int, room: int, ghost: str) -> tuple[str, s
     entropy = _("H {bits} bits").format(bits=" → ".join(bits))
     count = f"≈ {' → '.join(effective)}" + (_(" candidates") if width > BROAD and not more else "")
     whole = " · ".join((entropy, count, *signs))
-    if (more and width <= BROAD) or cell_len(whole) > room:
+    if (more and width <= BROAD) or cell_len(f"{name} · {whole}") > room:
         whole = " · ".join((entropy, *signs))
     return name, whole
 

@@ -389,4 +389,5 @@ class Session:
             measured=self.measured() if self._chosen() else None,
             spans=self.turns.spans,
             turn=self.turns.next,
+            left_behind=self.history.left_behind,
         )

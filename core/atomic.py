@@ -1,4 +1,4 @@
-"""Atomic file writing: after a crash the path holds the old file or the new one, each complete."""
+"""Folders, and atomic file writing: after a crash the path holds the old file or the new one, each complete."""
 
 import os
 import secrets
@@ -26,6 +26,18 @@ def check_replaceable(path: Path) -> None:
         raise UserError(
             _("{path} is {other}, not a file, so it is not replaced; choose another name"), path=path, other=other
         )
+
+
+def make_folder(folder: Path, *, private: bool = False) -> None:
+    """Create a folder and its parents where they are missing. Raises `UserError` where that fails.
+
+    With `private`, a folder that was not there before is for its owner alone.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700 if private else 0o777, exist_ok=True)
+    except OSError as error:
+        raise UserError(_("{folder} cannot be created: {reason}"), folder=folder, reason=error.strerror) from error
 
 
 @contextmanager

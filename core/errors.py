@@ -52,6 +52,14 @@ class UserError(ValueError):
         super().__init__("".join(map(str, parts)))
         self.parts = parts
 
+    @property
+    def asks(self) -> str:
+        """The id of the first action that the line names; empty where it names none."""
+        named = (
+            part.action if isinstance(part, Option) else part.id for part in self.parts if not isinstance(part, str)
+        )
+        return next(filter(None, named), "")
+
 
 def filled(text: str, values: Mapping[str, object]) -> tuple[Part, ...]:
     """The parts of a text whose `{fields}` are filled as `str.format` does.

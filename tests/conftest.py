@@ -19,7 +19,7 @@ from core import language
 from tui.garbage import THRESHOLDS
 
 if TYPE_CHECKING:  # the process that gives tests to the others needs no torch
-    from core.loading.models import Model
+    from core.loading.model import Model
 
 del os.environ["TEXTUAL_FPS"]  # programs that tests start paint as often as they do for a person
 

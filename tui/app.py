@@ -325,6 +325,10 @@ class TokenwalkApp(App[None]):
         """A problem in one line, with the keys that are bound at present."""
         return self.notices.spell(problem)
 
+    def inform(self, text: UserError | str) -> None:
+        """Show a line over the panels."""
+        self.notices.inform(text)
+
     # Command palette -------------------------------------------------------------------------------------------------
 
     def commands(self) -> Iterator[Command]:

@@ -18,6 +18,8 @@ from textual._xterm_parser import BRACKETED_PASTE_END, BRACKETED_PASTE_START, XT
 from textual.driver import Driver
 from textual.message import Message
 
+from tui import terminal
+
 ESCAPE = "\x1b"
 ESCAPE_KEY = re.compile(r"(\x1b\r|\x1b(?=[\x1b -~\x80-\U0010ffff])(?![\[Obf]))")
 """alt+enter, or an escape character that begins no sequence: `b` and `f` make those of terminals for words."""
@@ -150,6 +152,7 @@ def driver_class() -> type[Driver] | None:
 
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options)
+            self._file = terminal.drawn_on() or self._file
             self._ascii = ascii_only(dict(os.environ))
             self._ending = os.pipe()
 

@@ -185,7 +185,7 @@ WALK = [
     _key("B", "course.back", "back", "Show the step of the lesson before", "course.back"),
     _key("R", "course.hint", "hint", "Show a hint of the task, at last its solution", "course.hint"),
     _key("Y", "course.code", "code", "Copy the code of the lesson, or write it as a notebook", "course.code"),
-    _key("pagedown", "course.page(1)", "more", "Show more of the lesson, then the next step", "course.more"),
+    _key("pagedown", "course.page(1)", "more", "Show more of the lesson, then its next step", "course.more"),
     _key("pageup", "course.page(-1)", "less", "Show what stands before in the lesson", "course.less"),
     _key("question_mark", "overlays.help", "help", "Show every key", "app.help", show=True, display="?"),
     _key("q", "overlays.quit", "quit", "Quit; tokenwalk --resume continues your walk", "app.quit"),
@@ -225,6 +225,7 @@ FOOTER = (
     "follow.model",
     "walk.step",
     "walk.generate",
+    "question.corrupt",
     "walk.pick_up",
     "walk.take",
     "lens.turn",
@@ -253,7 +254,7 @@ LEAVE = Binding(
     tooltip="Leave the prompt; single keys act again",
     id="prompt.leave",
     show=True,
-    key_display="⏎",
+    key_display="⏎ esc",
     priority=True,
 )
 NEWLINE = Binding(

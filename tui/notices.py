@@ -46,9 +46,9 @@ class Notices:
         else:
             self.warn(UserError(_("there is no clipboard here; {save} writes a file"), save=Action("session.save")))
 
-    def inform(self, text: str) -> None:
-        """Show what was done."""
-        self._show(one_line(text), "information", self._app.NOTIFICATION_TIMEOUT)
+    def inform(self, text: UserError | str) -> None:
+        """Show what was done, or why nothing was."""
+        self._show(self.spell(text), "information", self._app.NOTIFICATION_TIMEOUT)
 
     def _show(self, line: str, severity: SeverityLevel, seconds: float) -> None:
         """Show a line. One that is on the screen already is shown anew in its place, with how often it came."""

@@ -1,15 +1,25 @@
-"""Whether the terminal keeps up with the frames. The one place that reads a private attribute of Textual's driver."""
+"""What is known of the terminal: where the app is drawn, and whether it keeps up with the frames."""
 
+import sys
 from queue import Queue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from textual.app import App
+if TYPE_CHECKING:
+    from textual.app import App
 
 WRITES_IN_TIME = 1
 """Writes that may wait while the terminal keeps up."""
 
 
-def is_behind(app: App[Any]) -> bool:
+def drawn_on() -> Any:
+    """The open file on which the app is drawn: standard error, as Textual has it, else standard output.
+
+    None where neither is a terminal.
+    """
+    return next((each for each in (sys.__stderr__, sys.__stdout__) if each and each.isatty()), None)
+
+
+def is_behind(app: "App[Any]") -> bool:
     """Whether more than one write waits for the terminal, as over a slow link.
 
     Textual's Linux driver writes on a thread with a queue, `driver._writer_thread._queue` (Textual 8.2), and has no

@@ -7,6 +7,10 @@ The theme for a projector is black on white with two dark colors. Text on every 
 (WCAG 2.2, level AAA); there are no faint letters, and the bars of the chart are two lines high.
 """
 
+import math
+from functools import cache
+
+from rich.color import Color as RichColor
 from rich.segment import Segment
 from rich.style import Style
 from textual.color import Color
@@ -124,9 +128,14 @@ def contrast(one: Color, other: Color) -> float:
 
 
 def _luminance(color: Color) -> float:
+    red, green, blue = _linear(color)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def _linear(color: Color) -> list[float]:
+    """Red, green and blue from 0 to 1, proportional to light."""
     channels = (each / 255 for each in color.rgb)
-    linear = [each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in channels]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return [each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in channels]
 
 
 def clearer(one: Color, other: Color, *, on: Color) -> Color:
@@ -137,6 +146,57 @@ def clearer(one: Color, other: Color, *, on: Color) -> Color:
 def strongest_tint(ground: Color, hue: Color, ink: Color) -> float:
     """How far `ground` can be blended with `hue` so that text in `ink` still has `READABLE` contrast, in hundredths."""
     return max((n / 100 for n in range(101) if contrast(ground.blend(hue, n / 100), ink) >= READABLE), default=0.0)
+
+
+# 256 colors ----------------------------------------------------------------------------------------------------------
+
+PALETTE = tuple(Color(*RichColor.from_ansi(number).get_truecolor()) for number in range(16, 232))
+"""The colors of a terminal of 256 that are no grays of its ramp, nor the 16 that a person can change."""
+ALIKE = 40.0
+"""Degrees by which the hue of a tint may differ from that of its theme."""
+
+
+@cache
+def tints_of_256(ground: Color, hue: Color) -> tuple[Color, ...]:
+    """The ground blended with `hue` by 0 to 100 hundredths, each as the palette color that comes nearest.
+
+    Colors of one hue, and none nearer to the ground in luminance than the one before: a nearest color that is looked
+    for alone is now a gray, now of another hue, and sometimes out of order.
+    """
+    middle, places = _oklab(hue), [(color, _oklab(color)) for color in PALETTE]
+    own = [(color, place) for color, place in places if _turn(place, middle) <= ALIKE]
+    found, way = [(ground, _oklab(ground))], 1 if _luminance(hue) > _luminance(ground) else -1
+    for hundredths in range(1, 101):
+        blend, last = _oklab(ground.blend(hue, hundredths / 100)), found[-1]
+        beyond = [each for each in own if (_luminance(each[0]) - _luminance(last[0])) * way > 0]
+        found.append(min((last, *beyond), key=lambda each: math.dist(each[1], blend)))
+    return tuple(color for color, _place in found)
+
+
+def _turn(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    """The angle in degrees between two hues; a gray has none that is alike."""
+    if math.hypot(*one[1:]) < 0.012:
+        return 180.0
+    angle = math.degrees(math.atan2(one[2], one[1]) - math.atan2(other[2], other[1]))
+    return abs((angle + 180) % 360 - 180)
+
+
+def _oklab(color: Color) -> tuple[float, float, float]:
+    """Lightness and two axes of hue, in which distances are as they are seen (Ottosson 2020, OKLab)."""
+    red, green, blue = _linear(color)
+    long, medium, short = (
+        (a * red + b * green + c * blue) ** (1 / 3)
+        for a, b, c in (
+            (0.4122214708, 0.5363325363, 0.0514459929),
+            (0.2119034982, 0.6806995451, 0.1073969566),
+            (0.0883024619, 0.2817188376, 0.6299787005),
+        )
+    )
+    return (
+        0.2104542553 * long + 0.7936177850 * medium - 0.0040720468 * short,
+        1.9779984951 * long - 2.4285922050 * medium + 0.4505937099 * short,
+        0.0259040371 * long + 0.7827717662 * medium - 0.8086757660 * short,
+    )
 
 
 class Undimmed(LineFilter):

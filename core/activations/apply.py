@@ -33,7 +33,7 @@ from core.activations.patch import Patch
 from core.engine.hooks import ForwardHooks
 from core.engine.model import Transformer
 from core.engine.packed.linear import matrix
-from core.loading.models import Model
+from core.loading.model import Model
 from core.training.dataset import REFERENCE
 
 REFERENCE_TOKENS = 128

@@ -66,7 +66,7 @@ class Experiment:
     def with_unpatched(self, chart: Chart, position: int) -> Chart:
         """A chart of the token after `position`, each candidate with its unpatched probability."""
         ids = [each.id for each in (*chart.candidates, *((chart.taken,) if chart.taken else ()))]
-        by_id = dict(zip(ids, self._without(position).shares_of(ids), strict=True))
+        by_id = dict(zip(ids, self._without(position).probabilities_of(ids), strict=True))
 
         def extended(candidate: Candidate) -> Candidate:
             return replace(candidate, unpatched=by_id[candidate.id])
@@ -80,7 +80,7 @@ class Experiment:
         if not isinstance(without, Distribution) or not isinstance(changed, Distribution):
             return None
         before, after = without.argmax, changed.argmax
-        (before_share,), (after_share,) = without.shares_of([before]), changed.shares_of([after])
+        (before_share,), (after_share,) = without.probabilities_of([before]), changed.probabilities_of([after])
         return Shift(kl_bits(without.logits, changed.logits), before, before_share, after, after_share)
 
     def _without(self, position: int) -> NextDistribution:

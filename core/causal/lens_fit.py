@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from core.atomic import replacing
+from core.atomic import make_folder, replacing
 from core.causal.affine import AffineMap, affine_map
 from core.causal.jacobian import (
     FitText,
@@ -24,7 +24,7 @@ from core.causal.jacobian import (
 )
 from core.errors import UserError
 from core.language import _
-from core.loading.models import Model
+from core.loading.model import Model
 from core.progress import Progress
 
 PRODUCTS, REGRESSED = 4, 16
@@ -162,12 +162,7 @@ class LensFit:
             yield Progress(sum(parts[: self.done]), sum(parts))
 
     def _save(self, path: Path) -> None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                _("{folder} cannot be created: {reason}"), folder=path.parent, reason=error.strerror
-            ) from error
+        make_folder(path.parent)
         assert self.matrices is not None
         about = {"format": "tokenwalk jacobian lens 1", "model": self._model.info.label, "text": self.text.title}
         about |= {"sequences": str(self.done), "of": str(self.total), "skip": str(self.text.skip)}

@@ -17,10 +17,6 @@ TOKENS = 384
 """Tokens that go through the model at once: the length of the prompt times the streams that are put into it."""
 
 
-Depths = Sequence[int | None]
-"""After how many blocks each stream is put in; None puts nothing in."""
-
-
 @dataclass(frozen=True, slots=True)
 class PatchedRuns:
     """What the model says after the target prompt, by the stream that was put in."""
@@ -39,7 +35,8 @@ def patched_runs(
     depths: Sequence[int | None],
     count: int,
 ) -> Iterator[PatchedRuns | None]:
-    """Put each state [R, d] at `position` of the prompt `ids` after as many blocks as `depths` says, and read on.
+    """Put each state [R, d] at `position` of the prompt `ids` after as many blocks as `depths` says, or none where it
+    is None, and read on.
 
     Yields results for a few states at a time, in order, and None between passes. After N blocks the state takes the
     place of the last stream.

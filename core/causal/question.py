@@ -22,6 +22,8 @@ End = Literal["left", "right"]
 """The end from which the tokens of two prompts are counted."""
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 ENDS: tuple[End, ...] = get_args(End)
+OPTION = Option("corrupt", action="question.corrupt")
+"""What gives the corrupt prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +112,15 @@ class CausalQuestion:
         if not self.corrupt:
             raise UserError(
                 _("this experiment needs a second prompt, the corrupt one: {option} gives it"),
-                option=Option("corrupt", action="question.corrupt"),
+                option=OPTION,
             )
         seen = self.corrupt[-context:] if context else self.corrupt
         if tuple(clean) == seen:
             if seen == self.corrupt:
-                raise UserError(_("the corrupt prompt has the same tokens as the prompt; change one word of it"))
+                raise UserError(
+                    _("the corrupt prompt has the same tokens as the prompt; change one word of it with {option}"),
+                    option=OPTION,
+                )
             text = _(
                 "the last {context} tokens, which the model sees, are the same in both prompts; change one of them"
             )
@@ -123,7 +128,11 @@ class CausalQuestion:
         pairs = alignment(clean, seen, self.align)
         if not any(i is not None and j is not None and clean[i] == seen[j] for i, j in pairs):
             raise UserError(
-                _("the corrupt prompt has no token in the same place as the prompt; change one word and keep the rest")
+                _(
+                    "the corrupt prompt has no token in the same place as the prompt; {option} gives one of which only "
+                    "a word differs"
+                ),
+                option=OPTION,
             )
         return seen
 

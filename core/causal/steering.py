@@ -17,7 +17,7 @@ from core.activations.trace import recording, require_finite
 from core.causal.prompts import Positions
 from core.errors import UserError
 from core.language import _
-from core.loading.models import Model
+from core.loading.model import Model
 from core.progress import Progress
 from core.tokenizers import chat
 

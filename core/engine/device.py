@@ -6,15 +6,11 @@ from pathlib import Path
 
 import torch
 
-from core.engine.info import DeviceInfo
+from core.engine.info import PACKED, DeviceInfo
 from core.errors import UserError
 from core.language import _
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-STORED = "stored"
-"""The weights of a GGUF file in its own formats, mapped and not converted."""
-PACKED = (STORED, "int8", "int4")
-"""Formats of quantized weights. Hidden states are fp32 then on the CPU, and 16 bits elsewhere."""
 AMPERE = (8, 0)
 """The compute capability from which CUDA GPUs compute in bf16 and have torch's 4-bit kernel."""
 
@@ -71,7 +67,7 @@ def half(device: torch.device) -> torch.dtype:
 
 def dtype_name(value: torch.dtype) -> str:
     """The short name of a torch dtype, such as `bf16`."""
-    return next(name for name, dtype in DTYPES.items() if dtype is value)
+    return next((name for name, dtype in DTYPES.items() if dtype is value), str(value).removeprefix("torch."))
 
 
 def _cpu_name() -> str:

@@ -1,6 +1,12 @@
-"""The description of a device, without torch."""
+"""The description of a device, and the names of packed number formats, without torch."""
 
 from dataclasses import dataclass
+
+STORED = "stored"
+"""The weights of a GGUF file in its own formats, mapped and not converted; on the CPU only."""
+PACKED = (STORED, "int8", "int4")
+"""Formats of quantized weights, which only models from files have. Hidden states are fp32 then on the CPU, and 16 bits
+elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-CGROUPS = Path("/sys/fs/cgroup")
+from core import cgroups
 
 
 def return_free_memory() -> None:
@@ -78,23 +78,14 @@ def available() -> int | None:
 
 def _left_in_groups() -> Iterator[int]:
     """What each control group of this process has left of its limit; pages of files can be dropped, so they count."""
-    for folder, limit, usage, files in _groups():
+    names = {
+        1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        2: ("memory.max", "memory.current", "inactive_file"),
+    }
+    for folder, version in cgroups.folders("memory"):
+        limit, usage, files = names[version]
         with suppress(OSError, ValueError):
             most, used = int((folder / limit).read_text()), int((folder / usage).read_text())
             cached = re.search(rf"^{files} (\d+)$", (folder / "memory.stat").read_text(), re.MULTILINE)
             if most < 1 << 60:
                 yield max(0, most - used + (int(cached.group(1)) if cached else 0))
-
-
-def _groups() -> Iterator[tuple[Path, str, str, str]]:
-    """The folders of this process's control groups and of those around them, with the names of their files."""
-    new = ("memory.max", "memory.current", "inactive_file")
-    old = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-    with suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
-            _, controllers, path = line.split(":", 2)
-            if controllers in ("", "memory"):
-                top, names = (CGROUPS / controllers, old) if controllers else (CGROUPS, new)
-                inner = top / path.lstrip("/")
-                for folder in (top, *(each for each in (inner, *inner.parents) if top in each.parents)):
-                    yield folder, *names

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import local
 
+from core import cores
+
 
 def prepare(*, beside_screen: bool = True, packed: bool = False) -> None:
     """Set the OpenMP wait policy; call this before torch is imported. `packed` weights mean products of compiled code.
@@ -33,14 +35,14 @@ SMALL = 30_000_000
 
 
 def count(parameters: int, *, beside_screen: bool) -> int:
-    """The number of threads for a model: 1 for a small one, else all usable cores, one fewer beside a screen."""
+    """The number of threads for a model: 1 for a small one, else `cores.usable()`, one fewer beside a screen."""
     requested = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
     if requested.isdecimal() and int(requested) > 0:
         return int(requested)
     if parameters < SMALL:
         return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores - 1) if beside_screen else cores
+    usable = cores.usable()
+    return max(1, usable - 1) if beside_screen else usable
 
 
 def apply(parameters: int, *, beside_screen: bool) -> int:

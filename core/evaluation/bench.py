@@ -13,7 +13,7 @@ from torch import nn
 
 from core.engine.packed.kernels.cache_problems import problems
 from core.generation.batch import Batch
-from core.loading.models import Model
+from core.loading.model import Model
 from core.sampling.sampler import Sampler
 
 BANDWIDTH_BYTES = 2**28

@@ -29,7 +29,7 @@ from core.sampling.distribution import Distribution
 from core.sampling.divergence import kl_bits_from_logprobs
 from core.sampling.next_distribution import NextDistribution
 from core.sampling.sampler import Sampler
-from core.tokenizers.tokenizer import Tokenizer
+from core.tokenizers.tokenizer import Tokenizer, same_tokens
 
 NO_TEXT = 256
 """The outcome, after the 256 bytes, of a next token that stands for no text."""
@@ -131,12 +131,6 @@ def _ids_by_piece(tokenizer: Tokenizer) -> dict[bytes, int]:
     ids = {tokenizer.spelled(id): id for id in reversed(range(tokenizer.vocab_size))}
     ids.pop(b"", None)
     return ids
-
-
-@lru_cache(maxsize=8)
-def same_tokens(a: Tokenizer, b: Tokenizer) -> bool:
-    """Whether each id is the same token in both."""
-    return a is b or (a.vocab_size == b.vocab_size and all(a.piece(id) == b.piece(id) for id in range(a.vocab_size)))
 
 
 # Two tokenizations of one text ---------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from core.errors import Option, UserError
+from core.errors import UserError
 from core.language import _
 from core.loading import catalog
 from core.loading.model import Model, Sequences
@@ -12,6 +12,7 @@ from core.loading.models import load_model
 from core.sampling.context import GuideKind
 from core.sampling.distribution import Distribution
 from core.sequences import common_prefix
+from core.tokenizers.tokenizer import same_tokens
 
 
 class Guides:
@@ -64,14 +65,11 @@ class Guides:
 
     def _smaller(self, name: str) -> Model:
         if name not in self._models:
-            if not (catalog.is_rung(name) or catalog.trained(name) or catalog.find(name)):
-                raise UserError(
-                    _("{name} is not on this machine; {model} {name} fetches it"), name=name, model=Option("model")
-                )
+            catalog.check_here(name)
             choice = replace(catalog.applicable(self._model.choice, name), dtype="auto")
             self._models[name] = load_model(choice)
         other = self._models[name]
-        if other.tokenizer is not self._model.tokenizer:
+        if not self._fits(other):
             raise UserError(
                 _(
                     "{name} has the tokens of {its_tokenizer}, not those of {tokenizer}; choose a smaller model with "
@@ -82,3 +80,10 @@ class Guides:
                 tokenizer=self._model.tokenizer.name,
             )
         return other
+
+    def _fits(self, other: Model) -> bool:
+        """Whether each id is the same token in both models; an engine elsewhere is not asked for all of its tokens."""
+        ours, theirs = self._model.tokenizer, other.tokenizer
+        if self._model.requests is not None or self._model.info.vocab_size != other.info.vocab_size:
+            return ours is theirs
+        return same_tokens(ours, theirs)

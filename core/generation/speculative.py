@@ -21,12 +21,14 @@ from core.generation.rounds import How, Proposal, Round
 from core.generation.sample import stop_ids
 from core.generation.token import Token
 from core.language import _
-from core.loading.models import Model
+from core.loading.model import Model
 from core.sampling.apply import apply_stages
 from core.sampling.context import DrawContext
 from core.sampling.distribution import Distribution
 from core.sampling.sampler import Sampler
 from core.sampling.selection import Selection
+from core.sequences import common_prefix
+from core.tokenizers.tokenizer import same_tokens
 
 MOST = 32
 """Proposals of a round at most."""
@@ -39,12 +41,7 @@ def kept(token: Token) -> Token:
 
 def check_draft(target: Model, draft: Model) -> None:
     """Raise `UserError` unless each id is the same bytes in both models."""
-    ours, theirs = target.tokenizer, draft.tokenizer
-    size = ours.vocab_size
-    same = ours is theirs or (
-        size == theirs.vocab_size and all(ours.piece(id) == theirs.piece(id) for id in range(size))
-    )
-    if not same or target.info.vocab_size != draft.info.vocab_size:
+    if not (same_tokens(target.tokenizer, draft.tokenizer) and target.info.vocab_size == draft.info.vocab_size):
         raise UserError(
             _(
                 "{draft} {name} has other tokens ({its_tokenizer}, V = {its_size:,}) than {target} ({tokenizer}, V = "
@@ -52,10 +49,10 @@ def check_draft(target: Model, draft: Model) -> None:
             ),
             draft=Option("draft"),
             name=draft.info.name,
-            its_tokenizer=theirs.name,
+            its_tokenizer=draft.tokenizer.name,
             its_size=draft.info.vocab_size,
             target=target.info.name,
-            tokenizer=ours.name,
+            tokenizer=target.tokenizer.name,
             vocab_size=target.info.vocab_size,
         )
 
@@ -191,8 +188,7 @@ class _Side:
 
     def distributions(self, ids: Sequence[int], count: int) -> list[Distribution]:
         """The next-token distributions after `ids` and after the `count - 1` prefixes before it, in one pass."""
-        same = next((at for at, (a, b) in enumerate(zip(self._known, ids, strict=False)) if a != b), None)
-        same = min(len(self._known), len(ids)) if same is None else same
+        same = common_prefix(self._known, list(ids))
         self.rewind(same)
         if same < len(ids):
             self._prefix.append([ids[same:]])

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from core.activations.trace import Step
 from core.engine import device as devices
-from core.engine.info import DeviceInfo
+from core.engine.info import PACKED, DeviceInfo
 from core.engine.model import Transformer
 from core.errors import UserError
 from core.evaluation.bench import BenchResult, measure
 from core.language import _
 from core.loading import models
 from core.loading.choice import ModelChoice
-from core.loading.models import Model
+from core.loading.model import Model
 from core.progress import Progress
 from core.sampling.divergence import kl_bits
 from core.training.dataset import REFERENCE, SequenceDataset
@@ -143,7 +143,7 @@ def _times(model: Model, info: DeviceInfo, ids: Tensor) -> Iterator[DeviceTimes]
     yield times
     times = replace(times, forward_seconds=_forward(copy.transformer, ids))
     yield times
-    if copy.info.dtype in devices.PACKED:
+    if copy.info.dtype in PACKED:
         yield replace(times, problem=_("packed weights cannot be trained"))
     elif not _fits(4 * size, info):
         yield replace(times, problem=_("there is not enough memory to train it"))

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from core.activations.trace import Step
 from core.engine.config import ModelConfig
-from core.engine.device import PACKED
+from core.engine.info import PACKED
 from core.errors import UserError
 from core.language import _
 from core.loading import catalog, models
 from core.loading import ladder as rungs
 from core.loading.checkpoints.folders import SUFFIX
 from core.loading.choice import Hyperparameters, ModelChoice
-from core.loading.models import Model
+from core.loading.model import Model
 from core.progress import Progress
 from core.sampling.chart import chart
 from core.sampling.distribution import Distribution

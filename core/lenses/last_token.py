@@ -20,7 +20,7 @@ from core.engine.model import Transformer
 from core.errors import UserError
 from core.evaluation.divergence import divergences
 from core.language import _
-from core.loading.models import Model
+from core.loading.model import Model
 from core.loading.served.model import NeedsWeights
 from core.progress import Progress
 from core.sampling.bounds import exact, low

@@ -8,6 +8,7 @@ import torch
 
 from core.engine import memory, threads
 from core.engine.config import ModelConfig
+from core.engine.device import dtype_name
 from core.engine.packed.compiled import PLAIN
 from core.engine.packed.kernels.cache_problems import problems
 from core.engine.packed.linear import Packed
@@ -105,7 +106,6 @@ class ModelDetails:
 
 MOST_SPECIAL = 40
 """Special tokens that are told one by one."""
-NAMES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16", torch.float64: "fp64"}
 
 
 def details(model: Model) -> ModelDetails:
@@ -150,15 +150,11 @@ def _formats(transformer: torch.nn.Module) -> tuple[NumberFormat, ...]:
         if isinstance(module, Packed):
             for part in module.parts:
                 plain = PLAIN.get(part.format)
-                add(_name(plain) if plain else part.format, part.weights, part.shape[0] * part.shape[1])
+                add(dtype_name(plain) if plain else part.format, part.weights, part.shape[0] * part.shape[1])
         for tensor in module.parameters(recurse=False):
-            add(_name(tensor.dtype), tensor, tensor.numel())
+            add(dtype_name(tensor.dtype), tensor, tensor.numel())
     largest = sorted(found.items(), key=lambda each: -each[1][2])
     return tuple(NumberFormat(name, *sums) for name, sums in largest)
-
-
-def _name(dtype: torch.dtype) -> str:
-    return NAMES.get(dtype, str(dtype).removeprefix("torch."))
 
 
 def _files(model: Model) -> list[tuple[Path, int]]:

@@ -35,10 +35,11 @@ WANTED_OF_ADAPTER = [ADAPTER, "adapter_model.safetensors"]
 
 
 def cache() -> Path:
-    """The cache folder of huggingface_hub, by the environment variables that it documents."""
+    """The cache folder of huggingface_hub, by the environment variables that it reads once, when it is imported."""
     home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
-    hub = os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", home)) / "hub"
-    return expanded(hub)
+    named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    hub = named or Path(os.environ.get("HF_HOME", home)) / "hub"
+    return expanded(os.path.expandvars(hub))
 
 
 def cached(id: str, revision: str = MAIN) -> Path | None:
@@ -117,6 +118,7 @@ def fetch(id: str, report: Report | None = None, revision: str = MAIN, *, adapte
             snapshot_download(
                 id,
                 revision=revision,
+                cache_dir=cache(),
                 allow_patterns=WANTED_OF_ADAPTER if adapter else WANTED,
                 ignore_patterns=UNWANTED,
                 tqdm_class=bar,

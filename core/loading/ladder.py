@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from core.engine.config import ModelConfig
 from core.errors import UserError
@@ -97,12 +98,5 @@ def _change(found: Rung, changes: Hyperparameters) -> ModelConfig:
         )
     if changes.heads is not None and changes.heads != 1 and not config.blocks:
         raise UserError(_("{name} has no attention heads; choose model3 or a later one"), name=found.name)
-    return replace(
-        config,
-        embed_dim=config.embed_dim if changes.embed_dim is None else changes.embed_dim,
-        context=config.context if changes.context is None else changes.context,
-        blocks=config.blocks if changes.blocks is None else changes.blocks,
-        heads=config.heads if changes.heads is None else changes.heads,
-        group=math.gcd(config.group, changes.heads or config.heads),
-        activation=config.activation if changes.activation is None else changes.activation,
-    )
+    given: dict[str, Any] = {name: value for name, value in asdict(changes).items() if value is not None}
+    return replace(config, group=math.gcd(config.group, changes.heads or config.heads), **given)

@@ -9,6 +9,7 @@ import torch
 from core.bounded import exists, expanded
 from core.engine import device as devices
 from core.engine import placement, threads
+from core.engine.info import PACKED, STORED
 from core.engine.memory import return_free_memory
 from core.engine.model import Transformer, random_model
 from core.errors import Option, UserError, filled, out_of_memory
@@ -27,8 +28,6 @@ from core.loading.room import cards_for, check_room
 from core.loading.sizes import described_bytes, usual_dtype
 from core.progress import Report
 from core.tokenizers.tokenizer import Tokenizer
-
-__all__ = ["LocalModel", "Model", "load_model"]
 
 
 def load_model(choice: ModelChoice, report: Report | None = None) -> Model:
@@ -121,7 +120,7 @@ def _compiled_if_large(transformer: Transformer, name: str, report: Report | Non
 
 
 def _refuse_packed(choice: ModelChoice) -> None:
-    if choice.dtype in devices.PACKED:
+    if choice.dtype in PACKED:
         raise UserError(
             _("the dtype {dtype} applies to models from files, and {name} is not one; choose fp32, bf16 or fp16"),
             dtype=choice.dtype,
@@ -136,7 +135,7 @@ def _from_files(choice: ModelChoice, device: torch.device, report: Report | None
     return_free_memory()
     description = describe(location.path)
     dtype_name = _usual_dtype(description, device) if choice.dtype == "auto" else choice.dtype
-    if dtype_name == devices.STORED and not description.format:
+    if dtype_name == STORED and not description.format:
         raise UserError(
             _(
                 "{name} is not a GGUF file, so its weights cannot be used as they are stored; choose {dtype} auto, "
@@ -145,9 +144,9 @@ def _from_files(choice: ModelChoice, device: torch.device, report: Report | None
             name=choice.name,
             dtype=Option("dtype"),
         )
-    if dtype_name == devices.STORED and device.type != "cpu":  # no kernels of GPUs compute GGUF's blocks here
+    if dtype_name == STORED and device.type != "cpu":  # no kernels of GPUs compute GGUF's blocks here
         dtype_name = devices.dtype_name(devices.half(device))
-    packing = dtype_name if dtype_name in (*devices.PACKED, weights.FLOAT32) else None
+    packing = dtype_name if dtype_name in (*PACKED, weights.FLOAT32) else None
     smaller = filled(_("choose a smaller model, or a {dtype} of fewer bits"), {"dtype": Option("dtype")})
     needed = described_bytes(description, dtype_name, on_cpu=device.type == "cpu")
     cards = cards_for(choice.name, needed, device, choice.device, smaller)
@@ -157,7 +156,7 @@ def _from_files(choice: ModelChoice, device: torch.device, report: Report | None
     converted = f"{description.format} as {dtype_name}" if description.format and device.type != "cpu" else ""
     origin = location.description + "".join(f" ({each})" for each in (description.note, converted) if each)
     model = _model(choice, description.family, transformer, tokenizer, origin, dtype_name)
-    if packing == devices.STORED:
+    if packing == STORED:
         unpacked = ", ".join(weights.unpacked(description))
         model = replace(model, info=replace(model.info, stored=description.format, unpacked=unpacked))
     return _with_adapter(model, FAMILIES[description.model_type], report) if choice.lora else model

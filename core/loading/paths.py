@@ -8,10 +8,10 @@ from typing import Literal
 
 from core.bounded import expanded
 from core.language import _
-from core.loading import catalog
+from core.loading import listing
 from core.loading.adapters import files as adapters
-from core.loading.catalog import Offer
 from core.loading.checkpoints import card
+from core.loading.listing import Offer
 
 MOST_ENTRIES = 5_000
 """Entries of a folder that are looked at."""
@@ -50,16 +50,16 @@ def _place(name: str, path: Path) -> Place | None:
     try:
         if path.is_dir():
             if (path / "config.json").is_file():
-                return Place("model", catalog.offer_of(name, path, _("a model folder")))
+                return Place("model", listing.offer_of(name, path, _("a model folder")))
             if adapters.is_adapter_folder(path):
                 return Place("adapter", Offer(name, _("LoRA adapter"), _("for the present model"), _size(path)))
             return Place("folder", Offer(name + os.sep, _("folder"), ""))
         if path.suffix == ".gguf" and path.is_file():
-            if catalog.is_gguf_adapter(path):
+            if listing.is_gguf_adapter(path):
                 return Place("adapter", Offer(name, _("LoRA adapter"), _("for the present model"), path.stat().st_size))
-            return Place("model", catalog.offer_of(name, path, _("a GGUF file")))
+            return Place("model", listing.offer_of(name, path, _("a GGUF file")))
         if path.suffix == ".safetensors" and path.is_file() and card.read_card(path):
-            return Place("model", catalog.checkpoint_offer(name, path))
+            return Place("model", listing.checkpoint_offer(name, path))
     except (OSError, ValueError):
         return None
     return None

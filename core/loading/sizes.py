@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from core.engine.info import STORED
 from core.formats.tensors import StoredTensor
 from core.loading import catalog, ladder
 from core.loading.checkpoints import card
@@ -20,7 +21,7 @@ def usual_dtype(description: ModelDescription) -> str:
     float32, and become int8.
     """
     if description.format:
-        return catalog.STORED
+        return STORED
     return "fp32" if all(each.dtype in ("F32", *HALF) for each in _weights(description)) else "int8"
 
 
@@ -29,7 +30,7 @@ def described_bytes(description: ModelDescription, dtype: str, *, on_cpu: bool =
 
     On the CPU 16-bit numbers of a file stay 16 bits in fp32.
     """
-    if dtype == catalog.STORED:
+    if dtype == STORED:
         return sum(stored.size for stored in description.tensors.values())
     whole = BITS[dtype] * description.config.parameter_count() / 8
     if dtype == "fp32" and on_cpu:

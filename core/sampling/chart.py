@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 from core.sampling.apply import Applied, apply_stages
-from core.sampling.bounds import Bounded, between, exact, high, low
+from core.sampling.bounds import Bounded, between, exact, high, low, through
 from core.sampling.context import DrawContext
 from core.sampling.next_distribution import NextDistribution
 from core.sampling.sampler import Sampler
@@ -30,7 +30,7 @@ def chart(
     applied = apply_stages(distribution, sampler, context)
     ranked = _listed(applied, count)
     ids = list(ranked)
-    shares = distribution.shares_of(ids)
+    shares = distribution.probabilities_of(ids)
     final = sampled_probabilities(applied, ids)
     candidates = tuple(
         Candidate(id, piece(id), ranked[id], logit, share, sampled)
@@ -50,7 +50,14 @@ def chart(
         known=distribution.known if distribution.known < distribution.vocab_size else None,
         unknown_probability=distribution.rest,
         from_logprobs=distribution.from_logprobs,
+        sampled_entropy_bits=_sampled_entropy(applied),
     )
+
+
+def _sampled_entropy(applied: Applied) -> Bounded | None:
+    if applied.error or applied.selection is applied.before:
+        return None
+    return through(lambda nats: nats / math.log(2), applied.selection.entropy_nats)
 
 
 def _rest(applied: Applied, final: list[Bounded]) -> Bounded:
@@ -67,7 +74,7 @@ def _listed(applied: Applied, count: int) -> dict[int, int]:
     ranks = {id: rank for rank, id in enumerate(likeliest)}
     if applied.error or high(selection.count) == distribution.vocab_size or count <= MODELS_OWN:
         return ranks
-    if math.fsum(low(selection.share(id)) for id in likeliest) >= 0.5:
+    if math.fsum(low(selection.probability(id)) for id in likeliest) >= 0.5:
         return ranks
     drawable = selection.first_ids(count - MODELS_OWN)
     listed = {id: ranks[id] if id in ranks else int(low(distribution.rank(id))) for id in drawable}
@@ -78,7 +85,7 @@ def _listed(applied: Applied, count: int) -> dict[int, int]:
 
 def sampled_probabilities(applied: Applied, ids: list[int]) -> list[Bounded]:
     """The probability of each of `ids` after all stages; 0 where no token can be drawn."""
-    return [0.0 if applied.error else applied.selection.share(id) for id in ids]
+    return [0.0 if applied.error else applied.selection.probability(id) for id in ids]
 
 
 def _candidate(applied: Applied, id: int, piece: Callable[[int], bytes]) -> Candidate:

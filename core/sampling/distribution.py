@@ -75,7 +75,7 @@ class Distribution(Ranking):
         found: list[float] = self.scores[list(ids)].tolist()
         return found
 
-    def shares_of(self, ids: Sequence[int]) -> list[float]:
+    def probabilities_of(self, ids: Sequence[int]) -> list[float]:
         """The probabilities of some tokens."""
         found: list[float] = self.shares[list(ids)].tolist()
         return found

@@ -30,7 +30,7 @@ def draw(distribution: NextDistribution, sampler: Sampler, u: float, context: Dr
             ),
             u=u,
         )
-    share = selection.share(id)
+    share = selection.probability(id)
     if not exact(share) and sampler.uses(Mirostat):
         raise NeedsMore(
             min(distribution.vocab_size, 2 * distribution.known),

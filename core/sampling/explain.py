@@ -70,7 +70,7 @@ def _listed(applied: Applied, count: int) -> tuple[list[int], list[Interval]]:
     found: dict[int, Interval] = {}
     if not applied.error:
         found = selection.intervals(count)
-        missing = [id for id in likeliest if id not in found and high(selection.share(id)) > 0]
+        missing = [id for id in likeliest if id not in found and high(selection.probability(id)) > 0]
         found |= {id: selection.interval(id) for id in missing}
     added = list(found.keys() - set(likeliest))
     logits = dict(zip(added, distribution.logits_of(added), strict=True))
@@ -95,7 +95,7 @@ class _Table:
         before: Selected | None = None
         for state in self._states:
             if state is not before:
-                shares, there = state.shares_of(listed), state.contains(listed)
+                shares, there = state.probabilities_of(listed), state.contains(listed)
             columns.append(shares)
             self._there.append(there)
             before = state
@@ -110,7 +110,10 @@ class _Table:
     @property
     def entropies(self) -> tuple[Bounded, ...]:
         """Of each state, in bits."""
-        return tuple(through(_bits, state.entropy_nats) if state.drawable else 0.0 for state in self._states)
+        return tuple(
+            through(lambda nats: nats / math.log(2), state.entropy_nats) if state.drawable else 0.0
+            for state in self._states
+        )
 
     def tail(self) -> SamplerTail:
         """The ids that are not listed, summed."""
@@ -123,10 +126,6 @@ class _Table:
         return SamplerTail(self._size - len(self.ranks), self._kept, tuple(shares))
 
 
-def _bits(nats: float) -> float:
-    return nats / math.log(2)
-
-
 def _drawn(applied: Applied, u: float, piece: Piece, rows: Sequence[SamplerRow]) -> tuple[Pick | None, str]:
     """The token that u draws; or None, and why that cannot be told."""
     if applied.error:
@@ -136,7 +135,7 @@ def _drawn(applied: Applied, u: float, piece: Piece, rows: Sequence[SamplerRow])
         token = selection.token_at(u)
     except NeedsMore as more:
         return None, str(more)
-    share = selection.share(token.at)
+    share = selection.probability(token.at)
     end = min(1.0, token.cumulative)
     listed = {row.id: row.interval for row in rows}
     interval = listed.get(token.at, (max(0.0, end - low(share)), end))
@@ -152,5 +151,5 @@ def _uniform(distribution: NextDistribution, u: float, piece: Piece) -> Pick | N
 
 
 def _pick(distribution: NextDistribution, id: int, piece: Piece, share: Bounded, interval: Interval) -> Pick:
-    (probability,) = distribution.shares_of([id])
+    (probability,) = distribution.probabilities_of([id])
     return Pick(id, piece(id), int(low(distribution.rank(id))), probability, share, interval)

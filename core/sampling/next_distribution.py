@@ -72,7 +72,7 @@ class NextDistribution(Protocol):
     def logits_of(self, ids: Sequence[int]) -> list[float]:
         """The logits of known tokens, or their log-probabilities where `from_logprobs`."""
 
-    def shares_of(self, ids: Sequence[int]) -> list[float]:
+    def probabilities_of(self, ids: Sequence[int]) -> list[float]:
         """The probabilities of known tokens."""
 
     def mass_count(self, share: float) -> Bounded:

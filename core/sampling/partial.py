@@ -157,7 +157,7 @@ class PartialDistribution:
         """The log-probabilities of known tokens."""
         return [float(self.logprobs[self._known_at(id)]) for id in ids]
 
-    def shares_of(self, ids: Sequence[int]) -> list[float]:
+    def probabilities_of(self, ids: Sequence[int]) -> list[float]:
         """The probabilities of known tokens."""
         return [float(self.probabilities[self._known_at(id)]) for id in ids]
 

@@ -284,7 +284,7 @@ class PartialSelection:
             raise NeedsMore(self.more, text, u=u, known=self.known, certain=certain)
         return RankedToken(int(self.ids[order[first]]), first, float(masses[first]) / high)
 
-    def share(self, id: int) -> Bounded:
+    def probability(self, id: int) -> Bounded:
         """The probability of an id."""
         low, high = self.totals
         at = int(np.searchsorted(self.ids, id))
@@ -296,9 +296,9 @@ class PartialSelection:
         most = math.exp(self.tail.highest - self.shift)
         return between(0.0, most / (float(self.weights.sum()) + most) if most else 0.0)
 
-    def shares_of(self, ids: Any) -> list[Bounded]:
+    def probabilities_of(self, ids: Any) -> list[Bounded]:
         """The probabilities of `ids` [m]."""
-        return [self.share(id) for id in ids.tolist()]
+        return [self.probability(id) for id in ids.tolist()]
 
     def contains(self, ids: Any) -> Any:
         """Which of `ids` [m] may be selected, bool."""
@@ -346,10 +346,10 @@ class PartialSelection:
         if not most_of(removed):
             mass: Bounded = 0.0
         else:
-            left = total(self.shares_of(after.ids))
+            left = total(self.probabilities_of(after.ids))
             most = 1.0 - least_of(left)
             mass = between(max(0.0, 1.0 - most_of(left)) if isinstance(after, Selection) else 0.0, max(0.0, most))
-        pairs = list(zip(self.shares_of(after.ids), after.shares_of(after.ids), strict=True))
+        pairs = list(zip(self.probabilities_of(after.ids), after.probabilities_of(after.ids), strict=True))
         gaps = total(_gap(one, other) for one, other in pairs)
         rest = (1.0 - least_of(total(one for one, _ in pairs))) + (1.0 - least_of(total(other for _, other in pairs)))
         moved = between(max(least_of(mass), 0.5 * least_of(gaps)), min(1.0, 0.5 * (most_of(gaps) + rest)))

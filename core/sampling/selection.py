@@ -160,10 +160,6 @@ class Selection:
         found = self.ranking.at_mass(u)
         return found._replace(at=int(self.ids[found.at]))
 
-    def share(self, id: int) -> float:
-        """As `probability`."""
-        return self.probability(id)
-
     def interval(self, id: int) -> tuple[float, float]:
         """The values of u that draw a selected id, [from, to)."""
         at = int(self.positions([id])[0])
@@ -182,7 +178,7 @@ class Selection:
         found: list[int] = self.ids[self.ranking.first(min(count, len(self.ids)))].tolist()
         return found
 
-    def shares_of(self, ids: Any) -> list[Bounded]:
+    def probabilities_of(self, ids: Any) -> list[Bounded]:
         """The probabilities of `ids` [m]; 0 for those that are not selected."""
         found = np.zeros(len(ids))
         if self.drawable:

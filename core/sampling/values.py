@@ -7,10 +7,6 @@ from core.sampling.bounds import Bounded, Bounds, between, through
 from core.sampling.stages.stage import Stage
 
 
-def _bits(nats: float) -> float:
-    return -nats / math.log(2)
-
-
 @dataclass(frozen=True, slots=True)
 class Score:
     """How likely the model found one token, before temperature and cuts.
@@ -38,7 +34,7 @@ class Score:
     @property
     def surprisal_bits(self) -> Bounded:
         """-log2 p."""
-        return through(_bits, self.logprob)
+        return through(lambda nats: -nats / math.log(2), self.logprob)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +129,8 @@ class Chart:
     """The summed probability of the tokens that are not known."""
     from_logprobs: bool = False
     """Whether the model's logits are not known: log-probabilities stand in their place."""
+    sampled_entropy_bits: Bounded | None = None
+    """Entropy of what is drawn from; None where the stages change nothing, or leave no token to draw."""
 
     @property
     def effective(self) -> Bounded:

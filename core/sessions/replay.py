@@ -9,7 +9,7 @@ from core.generation.token import Token
 from core.loading import catalog, models
 from core.loading.choice import ModelChoice
 from core.loading.info import ModelInfo
-from core.loading.models import Model
+from core.loading.model import Model
 from core.sampling.bounds import Bounded, high, low
 from core.sampling.draw import uniform
 from core.sessions import resume
@@ -49,7 +49,7 @@ class Replayed:
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class Overrides:
     """What to replace in the models; None keeps what the walk was made with."""
 
     name: str | None = None
@@ -76,20 +76,20 @@ class Changes:
         return resume.model(replace(info, choice=info.choice and choice))
 
 
-def runs(record: Record, changes: Changes) -> Iterator[tuple[Model, Iterator[Replayed]]]:
+def runs(record: Record, overrides: Overrides) -> Iterator[tuple[Model, Iterator[Replayed]]]:
     """Each model that the walk needs, and the positions it repeats. Raises `UserError` for another tokenizer.
 
     A walk may have gone through several models: each repeats its own draws; the last one also repeats the
-    log-probabilities, which are all its own. A model that `changes` names repeats everything.
+    log-probabilities, which are all its own. A model that `overrides` names repeats everything.
     """
     tokens = record.path()
-    if changes.name is not None:
-        model = changes.model(record.model)
+    if overrides.name is not None:
+        model = overrides.model(record.model)
         record.check(model.tokenizer)
         yield model, replay(record, model)
         return
     for info in dict.fromkeys([record.model, *(token.model for token in tokens if token.sampler and token.model)]):
-        model = changes.model(info)
+        model = overrides.model(info)
         record.check(model.tokenizer)
         yield model, replay(record, model, info, scores=info == record.model)
 

@@ -1,11 +1,11 @@
 """From a saved walk back to a session, with or without its model. Downloads nothing."""
 
-from core.errors import Action, Option, UserError, filled
+from core.errors import Action, UserError, filled
 from core.language import _
 from core.loading import catalog, models
 from core.loading.choice import ModelChoice
 from core.loading.info import ModelInfo
-from core.loading.models import Model
+from core.loading.model import Model
 from core.loading.served.connect import connect
 from core.progress import Report
 from core.sessions.record import Record
@@ -30,11 +30,8 @@ def model(info: ModelInfo, choice: ModelChoice | None = None, report: Report | N
 
 def check_here(choice: ModelChoice) -> None:
     """Raise `UserError` for a model that would have to be downloaded."""
-    elsewhere_or_random = catalog.is_served(choice.name) or catalog.is_rung(choice.name)
-    if not (elsewhere_or_random or catalog.trained(choice.name) or catalog.find(choice.name)):
-        raise UserError(
-            _("{name} is not on this machine; {model} {name} fetches it"), name=choice.name, model=Option("model")
-        )
+    if not catalog.is_served(choice.name):
+        catalog.check_here(choice.name)
 
 
 def session(record: Record, model: Model) -> Session:

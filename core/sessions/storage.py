@@ -11,7 +11,7 @@ from pathlib import Path
 
 import platformdirs
 
-from core.atomic import NEW_FILE
+from core.atomic import NEW_FILE, make_folder
 from core.errors import Action, UserError
 from core.language import _
 from core.sessions import reader
@@ -46,11 +46,7 @@ def default_folder() -> Path:
 
 def prepare(folder: Path) -> None:
     """Create the folder, readable by its owner alone. Raises `UserError` if that fails."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise UserError(_("{folder} cannot be created: {reason}"), folder=folder, reason=error.strerror) from error
+    make_folder(folder, private=True)
     for left in (*folder.glob(".*.tmp"), *_journals_alone(folder)):
         with suppress(OSError):
             if time.time() - left.stat().st_mtime > STALE:

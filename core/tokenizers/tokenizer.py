@@ -3,6 +3,7 @@
 import codecs
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import tiktoken
 
@@ -132,6 +133,12 @@ class Tokenizer:
     def spell(self, ids: Sequence[int]) -> list[bytes]:
         """`typed`, with nothing for special tokens."""
         return [b"" if self._is_special(id) else piece for id, piece in zip(ids, self.typed(ids), strict=True)]
+
+
+@lru_cache(maxsize=8)
+def same_tokens(a: Tokenizer, b: Tokenizer) -> bool:
+    """Whether each id is the same token in both."""
+    return a is b or (a.vocab_size == b.vocab_size and all(a.piece(id) == b.piece(id) for id in range(a.vocab_size)))
 
 
 def split_long_whitespace(text: str) -> Iterator[str]:

@@ -8,7 +8,7 @@ import torch
 
 from core.errors import UserError
 from core.language import _
-from core.loading.models import Model
+from core.loading.model import Model
 from core.once import thread_safe_cache
 from core.progress import Progress
 from core.training.measure import HeldOut

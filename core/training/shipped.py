@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from core.atomic import make_folder
 from core.loading import ladder
 from core.loading.checkpoints import checkpoint, folders
 from core.loading.checkpoints.recipe import Recipe
@@ -29,7 +30,7 @@ def train_ladder(folder: Path) -> Generator[Progress | Event, None, None]:
 
     Raises `UserError` where a file cannot be written.
     """
-    folders.create(folder)
+    make_folder(folder)
     torch.set_num_threads(1)
     for rung in ladder.NAMES:
         with TemporaryDirectory() as checkpoints:

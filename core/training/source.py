@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from core.bounded import expanded
 from core.errors import UserError
 from core.language import _
 
@@ -13,7 +12,7 @@ MAX_BYTES = 2**31
 def path(name: str) -> Path:
     """The path that a name means, with `~` expanded. Raises `UserError` for the home folder of an unknown user."""
     try:
-        return expanded(name)
+        return Path(name).expanduser()
     except RuntimeError as error:
         raise UserError(_("{name} cannot be read: there is no such user"), name=name) from error
 

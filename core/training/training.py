@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from core.atomic import make_folder
 from core.errors import UserError
 from core.language import _
 from core.loading.checkpoints import card as cards
@@ -122,7 +123,7 @@ class Training:
     def _save(self, step: int) -> Path:
         """Write the checkpoint of a step, which a walk can load, and the latest one, which training resumes from."""
         assert self.trainer is not None
-        folders.create(self.folder)
+        make_folder(self.folder)
         checkpoint.write_checkpoint(path := self.folder / STEP.format(step), self.card(), self.trainer.model)
         self._save_latest()
         self._delete_surplus_checkpoints()

@@ -26,7 +26,7 @@ class Continuations:
         Continuation i draws with seed + i, so the first equals what `Session.generate` would draw.
         """
         session = self._session
-        before, prompt_length = session.tokens[: session.cursor], min(session.cursor, session.prompt_length)
+        before, prompt_length = session.before_cursor()
         batch = session.reader.batch(before, prompt_length, session.sampler, samples)
         ends = [session.history.current] * samples
         self._last = ends[0], ends

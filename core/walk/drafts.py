@@ -8,7 +8,7 @@ from core.generation.speculative import Speculation, kept
 from core.generation.token import Token
 from core.language import _
 from core.loading.draft import load_draft
-from core.loading.models import Model
+from core.loading.model import Model
 from core.walk.values import DraftView
 
 if TYPE_CHECKING:
@@ -42,8 +42,7 @@ class Drafts:
             )
         if self._model is None or self._model.info.name != name:
             self._model = load_draft(session.model, name)
-        start = session.tokens[: session.cursor]
-        prompt_length = min(session.cursor, session.prompt_length)
+        start, prompt_length = session.before_cursor()
         text = Speculation(session.model, self._model, start, prompt_length, session.sampler, proposals)
         self.view = DraftView(name, proposals)
         done = 0

@@ -34,23 +34,23 @@ class Draws:
         session.reader.begin(session.cursor)
         return token
 
-    def present(self) -> tuple[float, DrawContext]:
-        """The number u and the context of the token at the cursor, as it was drawn or would be."""
+    def u(self) -> float:
+        """The number u of the token at the cursor, as it was drawn or would be."""
         session, cursor = self._session, self._session.cursor
-        token = session.tokens[cursor] if cursor < len(session.tokens) else None
-        seed, redraw = self._present_draw()
-        u = token.u if token else None
-        return uniform(seed, cursor, redraw) if u is None else u, self.context(session.reader, session.sampler)
+        u = session.tokens[cursor].u if cursor < len(session.tokens) else None
+        if u is None:
+            seed, redraw = self._present_draw()
+            u = uniform(seed, cursor, redraw)
+        return u
 
     def context(self, reader: ModelReader, sampler: Sampler) -> DrawContext:
         """What the stages of `sampler` may know at the cursor, for a model with the same tokens.
 
         The second number of the draw is that of the token at the cursor, as it was drawn or would be.
         """
-        session, cursor = self._session, self._session.cursor
         seed, redraw = self._present_draw()
-        prompt_length = min(cursor, session.prompt_length)
-        return reader.context(session.tokens[:cursor], prompt_length, replace(sampler, seed=seed), redraw)
+        tokens, prompt_length = self._session.before_cursor()
+        return reader.context(tokens, prompt_length, replace(sampler, seed=seed), redraw)
 
     def _present_draw(self) -> tuple[int, int]:
         """The seed of the token at the cursor, and how often it was drawn again."""

@@ -32,7 +32,8 @@ class Guesses:
             raise UserError(_("write what you think comes next; a letter is enough"))
         distribution, piece = session.distribution(), session.model.tokenizer.piece
         guessed = min(first_ids, key=lambda id: low(distribution.rank(id)))
-        seen = chart(distribution, session.sampler, 1, piece, guessed, session.draws.present()[1])
+        context = session.draws.context(session.reader, session.sampler)
+        seen = chart(distribution, session.sampler, 1, piece, guessed, context)
         assert seen.taken is not None
         position = session.cursor
         if position < len(session.tokens):

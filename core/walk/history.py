@@ -60,6 +60,8 @@ class History:
         """How many tokens at the start of the path belong to the prompt."""
         self.done: list[Change] = []
         self.undone: list[Change] = []
+        self.left_behind = 0
+        """How often the walk went on from before its end with another token than the one that stood there."""
         self._moved = moved
 
     @property
@@ -134,6 +136,8 @@ class History:
         if node.token is not token:
             change.replaced[node] = node.token, token
             self.tree.set_token(node, token)
+        if self.prompt_length <= at == self.cursor < len(self.path) and self.path[at] is not node:
+            self.left_behind += 1
         self._go([*self.path[:at], node], at + 1)
         self._record(change)
 

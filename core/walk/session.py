@@ -12,7 +12,6 @@ from core.activations.patch import Patch
 from core.activations.trace import Step
 from core.causal.question import CausalQuestion, End, Measured
 from core.errors import Action, UserError
-from core.evaluation.compare import same_tokens
 from core.generation.sample import Sample, stop_ids
 from core.generation.stop_conditions import StopConditions
 from core.generation.token import Token
@@ -29,6 +28,7 @@ from core.sampling.sampler import Sampler
 from core.sampling.values import Chart
 from core.sequences import common_prefix
 from core.tokenizers.chat import encode
+from core.tokenizers.tokenizer import same_tokens
 from core.walk.continuations import Continuations
 from core.walk.drafts import Drafts
 from core.walk.draws import Draws
@@ -124,31 +124,9 @@ class Session:
         """How many tokens at the start of the walk belong to the prompt."""
         return self.history.prompt_length
 
-    @property
-    def prompt(self) -> str:
-        """The prompt as it was typed, or the part of it that the walk still follows; of a conversation the last
-        message before the cursor."""
-        if not self.prompt_length:
-            return ""
-        at = self.cursor
-        while at < len(self.tokens) and self.tokens[at].origin == "prompt":
-            at += 1
-        while self.tokens[at - 1].origin != "prompt":
-            at -= 1
-        last = self.history.path[at - 1]
-        if last.text is None:
-            prompt = [token for token in self.tokens[:at] if token.role in ("", "user") and token.origin == "prompt"]
-            if self.available:
-                last.text = self.model.tokenizer.written([token.id for token in prompt])
-            else:
-                last.text = b"".join(token.piece for token in prompt).decode("utf-8", "backslashreplace")
-            self.tree.touch(last)
-        return last.text
-
-    @property
-    def first_prompt(self) -> str:
-        """The prompt, in a conversation its first message, as it was typed."""
-        return (self.history.path[self.prompt_length - 1].text or "") if self.prompt_length else ""
+    def before_cursor(self) -> tuple[list[Token], int]:
+        """The tokens before the cursor, and how many of them belong to the prompt."""
+        return self.tokens[: self.cursor], min(self.cursor, self.prompt_length)
 
     # The prompt and its scores ---------------------------------------------------------------------------------------
 
@@ -179,7 +157,8 @@ class Session:
 
         Raises `UserError` as `write` does.
         """
-        self.write(self.first_prompt, form, turn=0)
+        first = (self.history.path[self.prompt_length - 1].text or "") if self.prompt_length else ""
+        self.write(first, form, turn=0)
         self.history.go_on()
         return self.read()
 
@@ -333,7 +312,8 @@ class Session:
 
     def chart(self, count: int = SHOWN) -> Chart:
         """The `count` likeliest tokens at the cursor under the present sampler, and the next token if there is one."""
-        return self.reader.chart(self.cursor, self.sampler, count, self.draws.present()[1])
+        context = self.draws.context(self.reader, self.sampler)
+        return self.reader.chart(self.cursor, self.sampler, count, context)
 
     def current_step(self) -> Step:
         """The forward pass that predicts the token at the cursor, for a lens to look into."""
@@ -367,7 +347,7 @@ class Session:
 
     def explain(self) -> SamplerLens:
         """Why the token at the cursor was drawn, or would be, under the present sampler."""
-        u, context = self.draws.present()
+        u, context = self.draws.u(), self.draws.context(self.reader, self.sampler)
         return sampler_lens(self.distribution(), self.sampler, u, self.model.tokenizer.piece, context=context)
 
     def summary(self, worst: int = 500) -> Summary:
@@ -401,7 +381,7 @@ class Session:
             can_take_back=bool(self.history.done),
             can_redo=bool(self.history.undone),
             chart=self.chart() if self.tokens and self.available and self.ready else None,
-            prompt=self.prompt,
+            prompt=self.turns.prompt(),
             typed=self.typed,
             stopped=self.stopped,
             patches=self.patches,
@@ -409,4 +389,5 @@ class Session:
             measured=self.measured() if self._chosen() else None,
             spans=self.turns.spans,
             turn=self.turns.next,
+            left_behind=self.history.left_behind,
         )

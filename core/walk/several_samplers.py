@@ -24,7 +24,7 @@ def several_samplers(walk: "Session", samplers: Sequence[Sampler], count: int) -
     Samplers with one seed draw with the same numbers u. Progress comes first, the answer last; a sampler that leaves no
     token to draw ends its column with the reason.
     """
-    tokens, prompt_length = walk.tokens[: walk.cursor], min(walk.cursor, walk.prompt_length)
+    tokens, prompt_length = walk.before_cursor()
     piece = walk.model.tokenizer.piece
     columns = list[SamplerColumn]()
     for number, sampler in enumerate(samplers):

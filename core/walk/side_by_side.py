@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 
-from core.evaluation.compare import Side, align, compare, counterpart, same_tokens
+from core.evaluation.compare import Side, align, compare, counterpart
 from core.loading.choice import ModelChoice
 from core.loading.model import Model
 from core.loading.models import load_model
 from core.progress import Progress
 from core.sampling.sampler import Sampler
 from core.tokenizers.chat import encode
+from core.tokenizers.tokenizer import same_tokens
 from core.walk.session import Session
 from core.walk.values import OtherSide
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from core.progress import Progress
 from core.tokenizers.chat import Span
+from core.tokenizers.tokenizer import piece_text
 from core.walk import conversation
 
 if TYPE_CHECKING:
@@ -35,6 +36,30 @@ class Turns:
         if cursor <= self._session.prompt_length:
             return 0
         return next((n for n in range(cursor, 0, -1) if tokens[n - 1].origin != "prompt"), 0)
+
+    def prompt(self) -> str:
+        """The prompt as it was typed, or the part of it that the walk still follows.
+
+        Of a conversation it is the last message before the cursor. A text that nobody typed is decoded once, and then
+        belongs to the last node of the prompt.
+        """
+        session = self._session
+        if not session.prompt_length:
+            return ""
+        tokens, at = session.tokens, session.cursor
+        while at < len(tokens) and tokens[at].origin == "prompt":
+            at += 1
+        while tokens[at - 1].origin != "prompt":
+            at -= 1
+        last = session.history.path[at - 1]
+        if last.text is None:
+            prompt = [token for token in tokens[:at] if token.role in ("", "user") and token.origin == "prompt"]
+            if session.available:
+                last.text = session.model.tokenizer.written([token.id for token in prompt])
+            else:
+                last.text = piece_text(b"".join(token.piece for token in prompt))
+            session.tree.touch(last)
+        return last.text
 
     @property
     def spans(self) -> tuple[Span, ...]:

@@ -202,6 +202,8 @@ class Snapshot:
     """Who says which tokens of a conversation; empty where the walk is none."""
     turn: int = 0
     """Where the message begins that is written next; 0 is the first one."""
+    left_behind: int = 0
+    """How often the walk went on from before its end with another token; what stood there stays as a branch."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 from core.loading.choice import ModelChoice
-from core.loading.models import Model, load_model
+from core.loading.model import Model
+from core.loading.models import load_model
 
 TYPES = (
     "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "F16", "BF16",
@@ -39,6 +40,7 @@ def load(path: Path, dtype: str) -> Model:
 
 def speed(path: Path, llama: Path, rounds: int, prompt: int) -> list[str]:
     """File size, load, peak, prompt, decode."""
+    stored.forget(path)
     began = time.perf_counter()
     model = load(path, "stored")
     seconds, sides = time.perf_counter() - began, {"llama.cpp": [0.0, 0.0], "ours": [0.0, 0.0]}

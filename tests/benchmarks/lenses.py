@@ -16,7 +16,8 @@ from core.activations.trace import ids_of, step_at, trace_step  # noqa: E402
 from core.engine.prefix import Prefix  # noqa: E402
 from core.lenses import NAMES, lens  # noqa: E402
 from core.loading.choice import ModelChoice  # noqa: E402
-from core.loading.models import Model, load_model  # noqa: E402
+from core.loading.model import Model  # noqa: E402
+from core.loading.models import load_model  # noqa: E402
 from core.progress import Progress  # noqa: E402
 from core.training.dataset import REFERENCE  # noqa: E402
 

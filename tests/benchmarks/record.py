@@ -17,7 +17,8 @@ from core.engine import threads
 from core.generation.token import Token
 from core.loading.choice import ModelChoice
 from core.loading.info import ModelInfo
-from core.loading.models import Model, load_model
+from core.loading.model import Model
+from core.loading.models import load_model
 from core.sampling.sampler import Sampler
 from core.sampling.values import Score
 from core.sessions import reader, record, writer

@@ -31,7 +31,8 @@ from core.engine.device import devices  # noqa: E402
 from core.generation.batch import Batch  # noqa: E402
 from core.loading import catalog  # noqa: E402
 from core.loading.choice import ModelChoice  # noqa: E402
-from core.loading.models import Model, load_model  # noqa: E402
+from core.loading.model import Model  # noqa: E402
+from core.loading.models import load_model  # noqa: E402
 from core.sampling.sampler import Sampler  # noqa: E402
 from core.tokenizers.pieces import BYTE_OF  # noqa: E402
 

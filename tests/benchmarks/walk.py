@@ -32,7 +32,8 @@ from core.engine.device import devices  # noqa: E402
 from core.engine.model import generate  # noqa: E402
 from core.generation.token import Token  # noqa: E402
 from core.loading.choice import Hyperparameters, ModelChoice  # noqa: E402
-from core.loading.models import Model, load_model  # noqa: E402
+from core.loading.model import Model  # noqa: E402
+from core.loading.models import load_model  # noqa: E402
 from core.sampling.chart import chart  # noqa: E402
 from core.sampling.distribution import Distribution  # noqa: E402
 from core.sampling.explain import sampler_lens  # noqa: E402

@@ -15,7 +15,7 @@ from core.engine.model import Transformer, random_model
 from core.loading import catalog, ladder, models
 from core.loading.checkpoints.recipe import Recipe
 from core.loading.choice import Hyperparameters, ModelChoice
-from core.loading.models import Model
+from core.loading.model import Model
 from core.training.dataset import REFERENCE
 
 Oracle = Callable[[Transformer, Tensor], Tensor]

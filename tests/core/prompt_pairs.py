@@ -16,7 +16,7 @@ from core.causal.target import Target
 from core.engine.hooks import ForwardHooks
 from core.engine.model import Transformer
 from core.loading import description, weights
-from core.loading.models import Model
+from core.loading.model import Model
 
 
 def model_of(reference: Any, folder: Path, packing: str | None = None) -> Model:

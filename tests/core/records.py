@@ -7,7 +7,7 @@ from typing import Any
 from core.generation.token import Token
 from core.loading.choice import ModelChoice
 from core.loading.info import ModelInfo
-from core.loading.models import Model
+from core.loading.model import Model
 from core.sampling.sampler import Sampler
 from core.sampling.values import Score
 from core.sessions import reader, writer

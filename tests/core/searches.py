@@ -12,7 +12,7 @@ from core.engine.config import ModelConfig
 from core.engine.model import random_model
 from core.loading import description, models, tokenizers, weights
 from core.loading.choice import ModelChoice
-from core.loading.models import LocalModel, Model
+from core.loading.model import LocalModel, Model
 
 Ids = tuple[int, ...]
 

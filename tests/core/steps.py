@@ -13,7 +13,7 @@ from core.engine.prefix import Prefix
 from core.lenses import experiments, lens
 from core.loading import models, tokenizers
 from core.loading.choice import ModelChoice
-from core.loading.models import LocalModel, Model
+from core.loading.model import LocalModel, Model
 from core.progress import Progress
 
 RUNGS = ["model1", "model2", "model3", "model4", "model5", "model6"]

@@ -14,7 +14,7 @@ from core.loading import catalog
 from core.loading.choice import ModelChoice
 from core.loading.models import load_model
 from core.sessions import reader, record, resume, writer
-from core.sessions.replay import Changes, runs
+from core.sessions.replay import Overrides, runs
 from core.walk.session import Session
 
 PROMPT = list(range(3, 12))
@@ -103,13 +103,13 @@ def test_a_walk_remembers_the_scale_of_each_draw(adapted: ModelChoice, tmp_path:
     saved = reader.read_record(tmp_path / "walk.json")
     assert [token.model.choice.lora_scale for token in saved.path() if token.model] == [1.0] * 4 + [0.5] * 3
     scales = []
-    for model, positions in runs(saved, Changes()):
+    for model, positions in runs(saved, Overrides()):
         scales.append(model.choice.lora_scale)
         found = list(positions)
         assert found
         assert not any(each.differs(1e-4) for each in found)
     assert scales == [0.5, 1.0]
-    (_, changed), *_ = runs(saved, Changes(lora=(adapted.lora, 0.0)))
+    (_, changed), *_ = runs(saved, Overrides(lora=(adapted.lora, 0.0)))
     assert any(each.differs(1e-4) for each in changed)
     opened = resume.session(saved, resume.model(saved.model))
     assert opened.info == session.info

@@ -9,7 +9,7 @@ import torch
 from searches import every_answer, pair, tiny
 
 from core.errors import UserError
-from core.loading.models import Model
+from core.loading.model import Model
 from core.search import beam
 from core.search.continuations import Reader
 from core.search.settings import BeamSettings

@@ -7,7 +7,7 @@ import pytest
 from searches import every_answer, tiny
 
 from core.errors import UserError
-from core.loading.models import Model
+from core.loading.model import Model
 from core.search import best_first
 from core.search.continuations import Reader
 from core.search.settings import BestSettings

@@ -66,9 +66,9 @@ def test_extreme_blocks_and_activations_do_not_overflow(name: str, byte: int, in
     blocks = random_blocks(name, 16, 256, byte=byte)
     weights, product = numbers(name, blocks), Product([Matrix(name, (16, 256), blocks)], instructions)
     largest = torch.maximum(weights.abs(), numbers(name, random_blocks(name, 16, 256, byte=127)).abs())
-    ones = torch.ones(4, 256)
+    ones = torch.ones(8, 256)
     for x in (ones, -ones, ones * torch.tensor([1.0, -1.0]).repeat(128)):
-        for count in (1, 4):
+        for count in (1, 8):
             expected = x[:count].double() @ weights.T
             assert (product(x[:count]) - expected).abs().max() <= 1e-5 * largest.sum(1).max()
 
@@ -87,26 +87,29 @@ def test_every_instruction_set_computes_the_same(name: str) -> None:
 @pytest.mark.parametrize("instructions", PATHS)
 @pytest.mark.parametrize("name", PLAIN)
 def test_plain_numbers_are_multiplied_as_they_are(name: str, instructions: str) -> None:
-    """In float32, of any number of columns."""
-    for columns in (1, 16, 33, 100):
-        weights = random(7, columns).to(PLAIN[name])
-        product = Product([Matrix(name, (7, columns), weights.view(torch.uint8))], instructions)
-        x = random(2, columns)
-        expected = x.double() @ weights.double().T
-        assert (product(x) - expected).abs().max() < 1e-5 * (x.abs() @ weights.float().abs().T).max()
+    """In float32, of any number of columns and rows, one vector, few and many; also more than tiles have at once."""
+    for columns, rows in ((1, 7), (16, 16), (33, 37), (100, 1), (1111, 150)):
+        weights = random(rows, columns).to(PLAIN[name])
+        order = torch.randperm(rows, generator=torch.Generator().manual_seed(2)) if rows == 37 else None
+        product = Product([Matrix(name, (rows, columns), weights.view(torch.uint8), order)], instructions)
+        whole = weights.double() if order is None else weights.double()[order]
+        for count in (1, 3, 8, 20):
+            x = random(count, columns)
+            allowed = 1e-6 * (x.double().abs() @ whole.abs().T).max()
+            assert (product(x) - x.double() @ whole.T).abs().max() < allowed
 
 
 def test_a_map_of_several_matrices_with_rows_in_other_orders() -> None:
     """As queries, keys and values of a mixed file: one after the other, each in its own format and order."""
     parts, expected = [], []
-    for n, name in enumerate(("Q4_K", "Q6_K", "Q8_0")):
+    for n, name in enumerate(("Q4_K", "Q6_K", "Q8_0", "F16")):
         rows = 20 + n
         order = torch.randperm(rows, generator=torch.Generator().manual_seed(n))
-        blocks = random_blocks(name, rows, 256, n)
+        blocks = random(rows, 256).half().view(torch.uint8) if name in PLAIN else random_blocks(name, rows, 256, n)
         parts.append(Matrix(name, (rows, 256), blocks, order if n != 1 else None))
         expected.append(numbers(name, blocks)[order] if n != 1 else numbers(name, blocks))
     whole, product = torch.cat(expected), Product(parts)
-    for count in (1, 5):
+    for count in (1, 5, 9):
         x = random(count, 256)
         wanted = x.double() @ whole.T
         assert (product(x) - wanted).abs().max() < EXACT * (x.double().abs() @ whole.abs().T).max()
@@ -183,7 +186,7 @@ def test_activations_are_rounded_to_15_bits(instructions: str) -> None:
 def test_activations_that_are_not_finite_stay_so(bad: float, instructions: str) -> None:
     """The products of their vector are NaN, those of other vectors are as before."""
     product = Product([Matrix("Q4_K", (5, 256), random_blocks("Q4_K", 5, 256))], instructions)
-    for count in (1, 5):
+    for count in (1, 5, 9):
         x = random(count, 256)
         expected = product(x)
         x[-1, 77] = bad

@@ -99,8 +99,7 @@ def test_what_is_available_is_no_more_than_the_limit_of_a_group(
     (tmp_path / "memory.max").write_text("5000000\n")
     (tmp_path / "memory.current").write_text("3000000\n")
     (tmp_path / "memory.stat").write_text("anon 1\ninactive_file 1000000\nfile 7\n")
-    files = ("memory.max", "memory.current", "inactive_file")
-    monkeypatch.setattr(memory, "_groups", lambda: [(tmp_path, *files), (tmp_path / "none", *files)])
+    monkeypatch.setattr(memory.cgroups, "folders", lambda _: [(tmp_path, 2), (tmp_path / "none", 2)])
     assert memory.available() == 3_000_000
     (tmp_path / "memory.max").write_text("max\n")
     assert whole is not None

@@ -17,7 +17,7 @@ from huggingface_hub import errors
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from core.errors import UserError
-from core.loading import catalog, files, hub, ladder
+from core.loading import catalog, files, hub, ladder, listing
 from core.loading import models as ours
 from core.loading.checkpoints import folders
 from core.loading.choice import Hyperparameters, ModelChoice
@@ -33,7 +33,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "models").mkdir()
     monkeypatch.chdir(tmp_path / "models")
     monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
+    for name in ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(catalog, "SMOLLM2_PACKAGE", "no_such_package")
     return tmp_path
@@ -110,8 +110,15 @@ def test_neither_pickles_nor_code_are_downloaded(elsewhere: Path, monkeypatch: p
     reports: list[Loading] = []
 
     def download(
-        id: str, *, revision: str, allow_patterns: list[str], ignore_patterns: list[str], tqdm_class: Any
+        id: str,
+        *,
+        revision: str,
+        cache_dir: Path,
+        allow_patterns: list[str],
+        ignore_patterns: list[str],
+        tqdm_class: Any,
     ) -> str:
+        assert cache_dir == hub.cache()
         there = ["config.json", "tokenizer.json", "model-00001-of-00002.safetensors", "model.safetensors.index.json"]
         never = ["pytorch_model.bin", "modeling_x.py", "original/x.safetensors", "consolidated.safetensors", "x.gguf"]
         assert revision == "main"
@@ -212,8 +219,8 @@ def test_the_tokenizer_is_available_before_the_model(elsewhere: Path, offline: N
 
 def test_offers_list_family_size_location_and_problem(elsewhere: Path) -> None:
     """The ladder and its shipped checkpoints, then models in caches and folders."""
-    assert [offer.name for offer in catalog.offers()] == [*ladder.NAMES, *folders.SHIPPED]
-    assert not any(offer.problem for offer in catalog.offers())
+    assert [offer.name for offer in listing.offers()] == [*ladder.NAMES, *folders.SHIPPED]
+    assert not any(offer.problem for offer in listing.offers())
     cached(elsewhere, "a/whole")
     cached(elsewhere, "b/pickled", lambda folder: (folder / "config.json").write_text('{"model_type": "llama"}'))
     cached(elsewhere, "c/other", lambda folder: (folder / "config.json").write_text('{"model_type": "mamba2"}'))
@@ -221,7 +228,7 @@ def test_offers_list_family_size_location_and_problem(elsewhere: Path) -> None:
     model(elsewhere / "models" / "tiny")
     Path("noise.gguf").write_bytes(b"noise")
     own = model(platformdirs.user_cache_path("tokenwalk") / "mine")
-    offers = {offer.name: offer for offer in catalog.offers()[2 * len(ladder.NAMES) :]}
+    offers = {offer.name: offer for offer in listing.offers()[2 * len(ladder.NAMES) :]}
     assert list(offers) == [
         "a/whole",
         "b/pickled",
@@ -250,7 +257,7 @@ def test_a_gguf_file_with_damaged_tables_says_so_in_the_list(elsewhere: Path, mo
     whole = path.read_bytes()
 
     def problem() -> str | None:
-        return {offer.name: offer.problem for offer in catalog.offers()}["./m.gguf"]
+        return {offer.name: offer.problem for offer in listing.offers()}["./m.gguf"]
 
     assert problem() is None
     path.write_bytes(whole[:-1000])
@@ -274,7 +281,10 @@ def test_the_cache_follows_the_environment_variables(monkeypatch: pytest.MonkeyP
     assert hub.cache() == elsewhere / "x" / "huggingface" / "hub"
     monkeypatch.setenv("HF_HOME", os.fspath(elsewhere / "h"))
     assert hub.cache() == elsewhere / "h" / "hub"
-    monkeypatch.setenv("HF_HUB_CACHE", os.fspath(elsewhere / "c"))
+    monkeypatch.setenv("HUGGINGFACE_HUB_CACHE", os.fspath(elsewhere / "l"))
+    assert hub.cache() == elsewhere / "l"
+    monkeypatch.setenv("WHERE", os.fspath(elsewhere))
+    monkeypatch.setenv("HF_HUB_CACHE", "$WHERE/c")
     assert hub.cache() == elsewhere / "c"
 
 

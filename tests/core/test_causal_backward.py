@@ -19,7 +19,7 @@ from core.engine.model import Transformer, random_model
 from core.engine.packed.linear import PackedLinear, matrix
 from core.loading import description, weights
 from core.loading.adapters.attach import attach
-from core.loading.models import Model
+from core.loading.model import Model
 
 TARGET = Target(7, 20)
 FAMILIES = [

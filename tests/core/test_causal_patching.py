@@ -21,7 +21,7 @@ from core.causal.target import Target
 from core.engine.hooks import ForwardHooks
 from core.engine.model import random_model
 from core.errors import UserError
-from core.loading.models import Model
+from core.loading.model import Model
 
 FIGURES = Path(__file__).with_name("transformer_lens")
 FAMILIES = ["gemma2", "olmo2", "mixtral", "gpt-oss", "opt-norms-after", "falcon-7b", "bloom", "qwen2-window"]

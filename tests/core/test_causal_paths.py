@@ -19,7 +19,7 @@ from core.causal.target import Target
 from core.engine.hooks import ForwardHooks
 from core.errors import UserError
 from core.lenses.paths import paths, receiver_of, table
-from core.loading.models import Model
+from core.loading.model import Model
 from core.progress import Progress
 
 FIGURES = Path(__file__).with_name("transformer_lens")

@@ -16,7 +16,7 @@ from checkpoint_files import CPU, RECIPE, SIZES, model_of, moments_of, refusal, 
 from core.engine import device
 from core.engine.info import DeviceInfo
 from core.engine.model import random_model
-from core.loading import catalog, models, tokenizers
+from core.loading import catalog, listing, models, tokenizers
 from core.loading.checkpoints import card as cards
 from core.loading.checkpoints import checkpoint, folders
 from core.loading.checkpoints.card import Card
@@ -173,7 +173,7 @@ def test_a_training_loads_by_its_name(file: Path, home: Path) -> None:
     (home / "mine" / LATEST).write_bytes(file.read_bytes())
     (home / "empty").mkdir()
     assert [name for name, _ in folders.trainings()] == ["mine"]
-    (offer,) = (each for each in catalog.offers() if each.name == "mine")
+    (offer,) = (each for each in listing.offers() if each.name == "mine")
     assert (offer.family, offer.description, offer.problem) == ("Llama", world_card().origin, None)
     assert offer.size_bytes == file.stat().st_size
     assert models.load_model(ModelChoice(name="mine", device="cpu")).info.name == "mine"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from core.errors import UserError
 from core.formats.tensors import WeightsFile
-from core.loading import catalog, models
+from core.loading import catalog, listing, models
 from core.loading.checkpoints import card as cards
 from core.loading.checkpoints import checkpoint
 from core.loading.checkpoints.folders import LATEST
@@ -194,7 +194,7 @@ def test_a_hostile_card_is_one_line(file: Path, home: Path, name: str) -> None:
     refusal(lambda: models.load_model(choice))
     (home / "mine").mkdir(parents=True)
     path.rename(home / "mine" / LATEST)
-    (offer,) = (each for each in catalog.offers() if each.name == "mine")
+    (offer,) = (each for each in listing.offers() if each.name == "mine")
     assert offer.problem is None or len(offer.problem.splitlines()) == 1
 
 

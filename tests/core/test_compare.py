@@ -17,7 +17,8 @@ from core.evaluation.compare import Side, align, compare_text, counterpart, dive
 from core.evaluation.values import ComparedText
 from core.loading import catalog, tokenizers
 from core.loading.choice import ModelChoice
-from core.loading.models import Model, load_model
+from core.loading.model import Model
+from core.loading.models import load_model
 from core.progress import Progress
 from core.sampling.distribution import Distribution
 from core.sampling.sampler import Sampler

@@ -15,7 +15,8 @@ from core.generation.batch import Batch, generate_batch
 from core.generation.sample import Sample, stop_ids
 from core.generation.stop_conditions import StopConditions
 from core.loading.choice import ModelChoice
-from core.loading.models import Model, load_model
+from core.loading.model import Model
+from core.loading.models import load_model
 from core.sampling import constraint
 from core.sampling.sampler import Sampler
 from core.sampling.stages.regex import Regex

@@ -7,7 +7,7 @@ import pytest
 from walks import After, Small, started
 
 from core.errors import UserError
-from core.loading.models import Model
+from core.loading.model import Model
 from core.sampling.sampler import Sampler
 from core.walk.session import Session
 from core.walk.values import ContinuationTree

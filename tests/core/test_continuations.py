@@ -7,7 +7,7 @@ import pytest
 
 from core.errors import UserError
 from core.generation.batch import Batch
-from core.loading.models import Model
+from core.loading.model import Model
 from core.sampling.chart import chart
 from core.sampling.distribution import Distribution
 from core.sampling.sampler import Sampler

@@ -8,10 +8,11 @@ import pytest
 from core.errors import UserError
 from core.generation.token import Token
 from core.loading.choice import ModelChoice
-from core.loading.models import Model, load_model
+from core.loading.model import Model
+from core.loading.models import load_model
 from core.sampling.sampler import Sampler
 from core.sessions import reader, record, resume, writer
-from core.sessions.replay import Changes, runs
+from core.sessions.replay import Overrides, runs
 from core.tokenizers import chat
 from core.tokenizers.chat_template import Message
 from core.walk import conversation
@@ -57,7 +58,7 @@ def test_the_first_message_is_what_the_template_writes(session: Session, model: 
         ("user", "hi"),
         ("template", "<|im_end|>\n<|im_start|>assistant\n"),
     ]
-    assert (session.prompt, session.turns.next) == ("hi", 0)
+    assert (session.turns.prompt(), session.turns.next) == ("hi", 0)
 
 
 def test_a_system_message_stands_before_it(session: Session, model: Model) -> None:
@@ -79,7 +80,7 @@ def test_a_later_message_follows_the_answer_as_the_template_writes_it(
     assert [token.id for token in session.tokens] == list(chat.render(model.tokenizer, messages).ids)
     assert [token.id for token in session.tokens][: len(before)] == before
     assert [role for role, _ in says(session) if role != "template"] == ["user", "assistant", "user"]
-    assert session.prompt == "why?"
+    assert session.turns.prompt() == "why?"
     assert [text for role, text in says(session) if role == "user"] == ["hi", "why?"]
 
 
@@ -98,10 +99,10 @@ def test_a_message_is_taken_back_as_a_whole(session: Session) -> None:
     session.take_back()
     assert len(session.tokens) == length
     session.redo()
-    assert session.prompt == "why?"
+    assert session.turns.prompt() == "why?"
     list(session.turns.write(""))
     assert len(session.tokens) == length
-    assert (session.prompt, session.turns.next) == ("hi", length)
+    assert (session.turns.prompt(), session.turns.next) == ("hi", length)
 
 
 def test_each_message_can_be_written_anew_where_the_cursor_is(session: Session) -> None:
@@ -111,11 +112,11 @@ def test_each_message_can_be_written_anew_where_the_cursor_is(session: Session) 
     second = session.turns.next
     answer(session, "so")
     session.travel(second + 3)
-    assert (session.turns.next, session.prompt) == (second, "why?")
+    assert (session.turns.next, session.turns.prompt()) == (second, "why?")
     list(session.turns.write("how?"))
     assert [text for role, text in says(session) if role == "user"] == ["hi", "how?"]
     session.travel(2)
-    assert (session.turns.next, session.prompt) == (0, "hi")
+    assert (session.turns.next, session.turns.prompt()) == (0, "hi")
     list(session.turns.write("hello"))
     assert [text for role, text in says(session) if role == "user"] == ["hello"]
 
@@ -157,11 +158,11 @@ def test_a_conversation_is_saved_opened_and_replayed(session: Session, tmp_path:
     writer.write_record(tmp_path / "walk.json", record.record_of(session))
     saved = reader.read_record(tmp_path / "walk.json")
     assert saved.prompt == "hi"
-    for _, positions in runs(saved, Changes()):
+    for _, positions in runs(saved, Overrides()):
         assert not any(found.differs(1e-4) for found in positions)
     opened = resume.session(saved, session.model)
     assert opened.snapshot().spans == spans
-    assert (opened.prompt, opened.turns.next) == (session.prompt, session.turns.next)
+    assert (opened.turns.prompt(), opened.turns.next) == (session.turns.prompt(), session.turns.next)
     list(opened.turns.write("and?"))
     assert [text for role, text in says(opened) if role == "user"] == ["hi", "why?", "and?"]
 
@@ -183,7 +184,7 @@ def test_a_model_without_a_template_has_no_conversation(small: Callable[[str], M
     list(session.prefill(list(b"oat")))
     with pytest.raises(UserError, match="no chat template"):
         session.turns.write("hi")
-    assert session.prompt == "oat"
+    assert session.turns.prompt() == "oat"
 
 
 def test_smollm2_answers_two_messages(smollm2: Load) -> None:
@@ -224,6 +225,10 @@ def test_in_another_form_and_back_nothing_is_lost(session: Session) -> None:
     for _ in range(2):
         list(session.rewrite(PromptForm(chat=True)))
         assert session.tokens == talk
-        assert (session.cursor, session.prompt, says(session)[-2]) == (len(talk), "unanswered", ("user", "unanswered"))
+        assert (session.cursor, session.turns.prompt(), says(session)[-2]) == (
+            len(talk),
+            "unanswered",
+            ("user", "unanswered"),
+        )
         list(session.rewrite(PromptForm(chat=False)))
         assert session.tokens == plain

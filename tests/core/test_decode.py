@@ -25,7 +25,7 @@ from core.engine.packed.kernels.native.code import PORTABLE
 from core.engine.packed.linear import Packed, PackedEmbedding, PackedLinear, matrix
 from core.engine.prefix import Prefix
 from core.loading import description, weights
-from core.loading.models import Model
+from core.loading.model import Model
 
 MULTIPLES_OF_32 = {"hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4, "num_key_value_heads": 2}
 OTHER_SIZES = {

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from core.loading import catalog
 from core.loading.choice import ModelChoice
 from core.loading.details import details
-from core.loading.models import Model, load_model
+from core.loading.model import Model
+from core.loading.models import load_model
 
 
 def test_number_formats_are_those_of_the_gguf_file(smollm2_file: gguf.GGUFReader) -> None:

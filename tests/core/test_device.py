@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from core.engine import device
-from core.engine.info import DeviceInfo
+from core.engine.info import PACKED, DeviceInfo
 from core.errors import UserError
 
 CPU = DeviceInfo("cpu", "a processor", 2**34)
@@ -130,8 +130,8 @@ def test_quantized_weights_have_states_in_16_bits_on_a_gpu(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     gpu, apple, cpu = torch.device("cuda:0"), torch.device("mps"), torch.device("cpu")
-    assert {device.dtype(name, cpu) for name in device.PACKED} == {torch.float32}
-    assert {device.dtype(name, apple) for name in device.PACKED} == {torch.bfloat16}
+    assert {device.dtype(name, cpu) for name in PACKED} == {torch.float32}
+    assert {device.dtype(name, apple) for name in PACKED} == {torch.bfloat16}
     assert {device.dtype(name, gpu) for name in ("int8", "stored")} == {half}
     if half is torch.bfloat16:
         assert device.dtype("int4", gpu) is half

@@ -9,7 +9,8 @@ from core.activations.apply import patched
 from core.activations.patch import Patch
 from core.errors import UserError
 from core.loading.choice import Hyperparameters, ModelChoice
-from core.loading.models import Model, load_model
+from core.loading.model import Model
+from core.loading.models import load_model
 from core.sampling.distribution import Distribution
 from core.walk.session import Session
 

@@ -16,7 +16,6 @@ from core.engine.packed.linear import matrix
 from core.loading import description, weights
 
 Numbers = np.ndarray[Any, np.dtype[np.float32]]
-Converted = Callable[[Numbers, Any], Numbers]
 ARCH = gguf.MODEL_ARCH
 
 

@@ -11,7 +11,7 @@ import transformers
 from gguf_files import write_gguf
 from model_folders import build, equal, refusal
 
-from core.loading import catalog, description
+from core.loading import catalog, description, listing
 
 
 def split(whole: Path, folder: Path, count: int = 3, name: str = "m", first_is_empty: bool = False) -> list[Path]:
@@ -85,12 +85,12 @@ def test_the_list_has_the_parts_once(whole: Path, tmp_path: Path, monkeypatch: p
     """With the size of all; without a part, with its name; without the first, by the first that is there."""
     monkeypatch.chdir(tmp_path)
     paths = split(whole, tmp_path)
-    (found,) = (offer for offer in catalog.offers() if offer.description == "in the working folder")
+    (found,) = (offer for offer in listing.offers() if offer.description == "in the working folder")
     assert found.name == f".{os.sep}{paths[0].name}"
     assert found.size_bytes == sum(path.stat().st_size for path in paths)
     assert found.problem is None
     paths[0].unlink()
-    (found,) = (offer for offer in catalog.offers() if offer.description == "in the working folder")
+    (found,) = (offer for offer in listing.offers() if offer.description == "in the working folder")
     assert found.name == f".{os.sep}{paths[1].name}"
     assert found.problem == f"1 of 3 files are missing, such as {paths[0].name}"
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from core.errors import UserError
 from core.evaluation.score import score
 from core.evaluation.values import ScoredText
-from core.loading.models import Model
+from core.loading.model import Model
 from core.sampling.sampler import Sampler
 from core.walk.session import Session
 

@@ -36,7 +36,8 @@ from core.loading import description, weights
 from core.loading.checkpoints.checkpoint import read_checkpoint
 from core.loading.checkpoints.recipe import Recipe
 from core.loading.choice import Hyperparameters, ModelChoice
-from core.loading.models import Model, load_model
+from core.loading.model import Model
+from core.loading.models import load_model
 from core.training.events import Evaluated
 from core.training.training import Training
 

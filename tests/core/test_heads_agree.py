@@ -9,7 +9,8 @@ from core.causal.question import CausalQuestion
 from core.lenses.circuit import circuit
 from core.lenses.contrast import contrast
 from core.loading.choice import ModelChoice
-from core.loading.models import Model, load_model
+from core.loading.model import Model
+from core.loading.models import load_model
 
 HEADS = {(3, 0), (3, 1)}
 """Of `model6-trained`. test_heads.py shows that without them the name is lost, and without any other head it is not."""

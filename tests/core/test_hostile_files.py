@@ -9,7 +9,7 @@ import pytest
 from hostile_files import ARCHITECTURE, DEEP, FOLDERS, GGUF, array, folder, gguf, pair
 
 from core.errors import UserError
-from core.loading import catalog, description
+from core.loading import description, listing
 from core.loading.choice import ModelChoice
 from core.loading.models import load_model
 
@@ -69,7 +69,7 @@ def test_the_list_of_models_names_the_problem_of_each(tmp_path: Path, monkeypatc
     for number, (arguments, _) in enumerate(FOLDERS.values()):
         folder(Path(f"f{number}"), **arguments)
     start = time.perf_counter()
-    found = {offer.name: offer for offer in catalog.offers() if offer.description == "in the working folder"}
+    found = {offer.name: offer for offer in listing.offers() if offer.description == "in the working folder"}
     assert time.perf_counter() - start < SECONDS
     assert len(found) == len(GGUF) + len(FOLDERS)
     for offer in found.values():

@@ -21,7 +21,7 @@ from core.engine.model import Transformer
 from core.errors import UserError
 from core.lenses.jacobian import JacobianLens, jacobian
 from core.loading import description, weights
-from core.loading.models import Model
+from core.loading.model import Model
 from core.progress import Progress
 
 Small = Callable[..., Model]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from core.engine.model import Transformer
-from core.loading.models import Model
+from core.loading.model import Model
 from core.sampling.sampler import Sampler
 from core.walk.session import Session
 

@@ -11,7 +11,7 @@ from steps import last, some_ids, step_on, wrapped
 from core.errors import UserError
 from core.lenses.attention import AttentionView, attention
 from core.loading import description, weights
-from core.loading.models import Model
+from core.loading.model import Model
 
 Small = Callable[..., Model]
 

@@ -23,7 +23,8 @@ from core.loading import description, weights
 from core.loading.adapters.attach import attach
 from core.loading.choice import ModelChoice
 from core.loading.families import FAMILIES
-from core.loading.models import Model, load_model
+from core.loading.model import Model
+from core.loading.models import load_model
 
 PAIR = CausalQuestion(TARGET, AGAINST)
 

@@ -26,7 +26,8 @@ from core.lenses.circuit import METHODS, Circuit, circuit, curve_counts
 from core.lenses.contrast import contrast
 from core.loading import description, weights
 from core.loading.choice import ModelChoice
-from core.loading.models import Model, load_model
+from core.loading.model import Model
+from core.loading.models import load_model
 
 ASKED = Target(TARGET, AGAINST)
 QUESTION = CausalQuestion(TARGET, AGAINST, corrupt=CORRUPT)

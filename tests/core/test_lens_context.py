@@ -7,7 +7,7 @@ import torch
 from steps import RUNGS, last, some_ids, step_on
 
 from core.lenses.context import ContextTable, context
-from core.loading.models import Model
+from core.loading.model import Model
 
 Small = Callable[..., Model]
 

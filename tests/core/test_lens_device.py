@@ -14,7 +14,7 @@ from core.lenses import device as lens
 from core.lenses.device import Devices, device
 from core.loading import models
 from core.loading.choice import Hyperparameters, ModelChoice
-from core.loading.models import Model
+from core.loading.model import Model
 from core.progress import Progress
 
 CHOICE = ModelChoice(

@@ -20,7 +20,7 @@ from core.engine.activation import ACTIVATIONS
 from core.engine.config import ModelConfig
 from core.lenses.flow import NORMS, Flow, flow
 from core.loading import description, weights
-from core.loading.models import Model
+from core.loading.model import Model
 
 Small = Callable[..., Model]
 

@@ -13,7 +13,7 @@ from core.causal.question import CausalQuestion
 from core.errors import UserError
 from core.lenses.gradients import InputAttributions, gradients
 from core.loading import description, weights
-from core.loading.models import Model
+from core.loading.model import Model
 from core.progress import Progress
 
 QUESTION = CausalQuestion(TARGET, AGAINST, corrupt=CORRUPT)

@@ -15,7 +15,7 @@ from core.errors import UserError
 from core.lenses import lab as lens
 from core.lenses.lab import Lab, lab
 from core.loading import description, weights
-from core.loading.models import Model
+from core.loading.model import Model
 from core.training.dataset import REFERENCE
 
 Small = Callable[..., Model]

@@ -17,7 +17,7 @@ from core.lenses.ladder import Ladder, ladder
 from core.loading import ladder as rungs
 from core.loading import models
 from core.loading.choice import Hyperparameters, ModelChoice
-from core.loading.models import Model
+from core.loading.model import Model
 from core.progress import Progress
 
 CHOICE = ModelChoice(name="model2", tokenizer="bytes", device="cpu", weights_seed=3)

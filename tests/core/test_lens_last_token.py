@@ -12,7 +12,7 @@ from core.engine.attention import Attention
 from core.errors import UserError
 from core.lenses import last_token as lens
 from core.lenses.last_token import LastToken, last_token
-from core.loading.models import Model
+from core.loading.model import Model
 from core.sampling.divergence import kl_bits
 
 Small = Callable[..., Model]

@@ -9,7 +9,7 @@ from steps import RUNGS, last, some_ids, step_on, wrapped
 
 from core.engine.model import Transformer
 from core.lenses.logit import LogitLens, locked_in, logit
-from core.loading.models import Model
+from core.loading.model import Model
 
 Small = Callable[..., Model]
 

@@ -10,7 +10,7 @@ from steps import last, some_ids, step_on, wrapped
 from core.causal.question import CausalQuestion
 from core.engine.model import Transformer
 from core.lenses.logit import LogitLens, LogitMap, logit
-from core.loading.models import Model
+from core.loading.model import Model
 from core.progress import Progress
 
 Small = Callable[..., Model]

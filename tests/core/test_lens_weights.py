@@ -18,7 +18,7 @@ from core.lenses import weights as lens
 from core.lenses.weights import Weights, count, weights
 from core.loading import description
 from core.loading import weights as files
-from core.loading.models import Model
+from core.loading.model import Model
 
 Small = Callable[..., Model]
 

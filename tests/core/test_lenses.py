@@ -15,7 +15,7 @@ from core.activations.patch import Patch
 from core.errors import UserError
 from core.lenses import NAMES, lens
 from core.loading import description, weights
-from core.loading.models import Model
+from core.loading.model import Model
 from core.progress import Progress
 
 Small = Callable[..., Model]

@@ -16,7 +16,8 @@ from core.causal.question import CausalQuestion
 from core.causal.table import Table
 from core.lenses import experiments, lens, table
 from core.loading.choice import Hyperparameters, ModelChoice
-from core.loading.models import Model, load_model
+from core.loading.model import Model
+from core.loading.models import load_model
 
 CHOICE = ModelChoice(name="model5-trained", device="cpu")
 PROMPT, CORRUPT = "I prefer oat milk in", "I prefer soy milk in"

@@ -10,7 +10,7 @@ from core.errors import UserError
 from core.evaluation.compare import Side, compare
 from core.loading import models
 from core.loading.choice import ModelChoice
-from core.loading.models import Model
+from core.loading.model import Model
 from core.loading.tokenizers import load_tokenizer
 from core.progress import Progress
 from core.sampling.distribution import Distribution

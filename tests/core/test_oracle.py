@@ -9,7 +9,7 @@ from torch import Tensor
 
 from core.engine.config import ModelConfig
 from core.engine.model import Scale, Transformer, generate, random_model
-from core.loading.models import Model
+from core.loading.model import Model
 from core.sampling.sampler import Sampler
 from core.walk.session import Session
 

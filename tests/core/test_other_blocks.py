@@ -24,7 +24,7 @@ from core.engine.rope import Rope
 from core.lenses.attention import attention
 from core.lenses.last_token import last_token
 from core.loading import description, weights
-from core.loading.models import Model
+from core.loading.model import Model
 from core.sampling.divergence import kl_bits
 from core.sampling.sampler import Sampler
 from core.walk.session import Session

@@ -193,7 +193,7 @@ def test_the_temperature_is_bounded_by_the_two_extreme_completions() -> None:
         after = apply_stages(partial, Sampler.read(f"temp={heat}")).checked()
         own = 0.79 ** (1 / heat) + 0.01 ** (1 / heat)
         ends = sorted((own + 20 * 0.01 ** (1 / heat), own + 100 * 0.002 ** (1 / heat)))
-        share = after.share(0)
+        share = after.probability(0)
         assert low(share) == pytest.approx(0.79 ** (1 / heat) / ends[1], rel=1e-3)
         assert high(share) == pytest.approx(0.79 ** (1 / heat) / ends[0], rel=1e-3)
 

@@ -7,7 +7,8 @@ import pytest
 from engines import served
 
 from core.loading.choice import ModelChoice
-from core.loading.models import Model, load_model
+from core.loading.model import Model
+from core.loading.models import load_model
 from core.loading.served import requests
 from core.sampling.bounds import Bounds, high, low
 from core.sampling.sampler import Sampler

@@ -19,7 +19,7 @@ from core.engine.model import Transformer
 from core.engine.prefix import Prefix
 from core.errors import UserError
 from core.loading import description, weights
-from core.loading.models import Model
+from core.loading.model import Model
 from core.progress import Progress
 from core.training.dataset import REFERENCE
 

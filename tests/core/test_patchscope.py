@@ -16,7 +16,7 @@ from core.engine.model import Transformer
 from core.errors import UserError
 from core.lenses.patchscope import Patchscope, patchscope
 from core.loading import description, weights
-from core.loading.models import Model
+from core.loading.model import Model
 
 Small = Callable[..., Model]
 TARGET = (5, 61, 12, 33, 9, 70)

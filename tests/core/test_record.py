@@ -16,7 +16,7 @@ from core.causal.question import CausalQuestion
 from core.errors import Action, UserError
 from core.generation.token import Token
 from core.loading.choice import Hyperparameters, ModelChoice
-from core.loading.models import Model
+from core.loading.model import Model
 from core.loading.tokenizers import load_tokenizer
 from core.sampling.sampler import Sampler
 from core.sampling.values import Score

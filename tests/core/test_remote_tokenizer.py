@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from remote_contract import CUP, connect
 
 from core.errors import UserError
-from core.loading.models import Model
+from core.loading.model import Model
 from core.loading.tokenizers import load_tokenizer
 from core.remote.engine import RemoteEngine
 from core.remote.pieces import BYTE_TEXTS, SPLITTERS, decode, spelled

@@ -10,7 +10,7 @@ from huggingface_hub import errors
 
 from core.engine.packed.linear import matrix
 from core.errors import UserError
-from core.loading import catalog, models, revisions
+from core.loading import catalog, listing, models, revisions
 from core.loading.choice import ModelChoice
 
 ID = "EleutherAI/pythia-tiny"
@@ -51,7 +51,7 @@ def test_each_revision_in_the_cache_is_its_own_model() -> None:
 @pytest.mark.usefixtures("cached")
 def test_the_list_of_models_has_each_revision() -> None:
     """The main branch first, then branches, then commits without a name."""
-    found = [offer for offer in catalog.offers() if offer.name.startswith(ID)]
+    found = [offer for offer in listing.offers() if offer.name.startswith(ID)]
     assert [offer.name for offer in found] == [ID, f"{ID}@refs/pr/1", f"{ID}@step1000", f"{ID}@{'d' * 40}"]
     assert {(offer.family, offer.problem) for offer in found} == {("GPT-NeoX", None)}
 
@@ -124,4 +124,4 @@ def test_a_damaged_reference_is_a_model_that_is_not_here(content: bytes, tmp_pat
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_CACHE", str(tmp_path))
         assert catalog.find("a/b") is None
-        assert not [offer for offer in catalog.offers() if offer.name.startswith("a/b")]
+        assert not [offer for offer in listing.offers() if offer.name.startswith("a/b")]

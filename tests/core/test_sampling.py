@@ -216,6 +216,18 @@ def test_chart_candidates_and_others_sum_to_the_whole(logits: Tensor, count: int
     assert drawn.taken is None
 
 
+@pytest.mark.parametrize("line", ["temp=1", "temp=0.5", "temp=0", "temp=1.7,top_p=0.9", "top_k=3", "top_k=1000000"])
+def test_the_entropy_of_what_is_drawn_from_is_that_of_its_probabilities(logits: Tensor, line: str) -> None:
+    """None where the stages change nothing: then it is that of the model."""
+    sampler = Sampler.read(line)
+    drawn = chart(Distribution(logits), sampler, 5, lambda _: b"")
+    p = final(logits, sampler)
+    want = -torch.special.xlogy(p, p).sum().item() / math.log(2)
+    own = drawn.entropy_bits if drawn.sampled_entropy_bits is None else drawn.sampled_entropy_bits
+    assert own == pytest.approx(want, abs=1e-4)
+    assert drawn.sampled_entropy_bits is None or line not in ("temp=1", "top_k=1000000")
+
+
 def test_a_chart_of_all_tokens_has_no_others(logits: Tensor) -> None:
     """A chart of the whole vocabulary has no others, with probability 0."""
     whole = chart(Distribution(logits), Sampler(), len(logits), lambda _: b"")

@@ -17,7 +17,7 @@ from core.evaluation.values import ScoredText
 from core.loading import description, models, tokenizers, weights
 from core.loading.choice import ModelChoice
 from core.loading.info import ModelInfo
-from core.loading.models import LocalModel, Model
+from core.loading.model import LocalModel, Model
 from core.progress import Progress
 from core.walk.session import Session
 

@@ -12,7 +12,8 @@ from tokenizer_files import folder_of, pieces_folder, trained
 from core.evaluation.score import score
 from core.evaluation.values import ScoredText
 from core.loading.choice import ModelChoice
-from core.loading.models import Model, load_model
+from core.loading.model import Model
+from core.loading.models import load_model
 from core.walk.session import Session
 
 TEXT = "Ein Caf\u00e9 f\u00fcr \u00c9va, \u1ea1\u1ebf"
@@ -55,7 +56,7 @@ def test_bos_and_the_space_before_a_text_are_no_bytes_of_it(tmp_path: Path) -> N
     list(walk.prefill(model.tokenizer.encode(TEXT)))
     list(walk.score())
     assert walk.summary().byte_count == len(TEXT.encode())
-    assert walk.prompt == TEXT
+    assert walk.turns.prompt() == TEXT
 
 
 def test_a_guess_continues_the_text(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from core.evaluation.score import score
 from core.generation.token import Token
 from core.lenses import lens
 from core.loading.choice import ModelChoice
-from core.loading.models import Model, load_model
+from core.loading.model import Model
+from core.loading.models import load_model
 from core.loading.served.connect import connect
 from core.progress import Progress
 from core.sampling.bounds import exact, high, low

@@ -10,7 +10,7 @@ from walks import LONG, NAMES, PROMPT, After, Small, assert_as_fresh, ids, seen,
 
 from core.engine import prefix
 from core.errors import UserError
-from core.loading.models import Model
+from core.loading.model import Model
 from core.sampling.distribution import Distribution
 from core.sampling.draw import draw, uniform
 from core.sampling.sampler import Sampler

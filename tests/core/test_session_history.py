@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from walks import LONG, NAMES, PROMPT, After, Small, assert_as_fresh, assert_scored, ids, seen, started
 
 from core.errors import UserError
-from core.loading.models import Model
+from core.loading.model import Model
 from core.sampling.sampler import Sampler
 from core.walk.session import Session
 
@@ -44,6 +44,23 @@ def test_redo_restores_what_was_taken_back(model: Model, after: After) -> None:
         assert_as_fresh(walk, after)
     with pytest.raises(UserError):
         walk.redo()
+
+
+def test_the_walk_counts_what_it_leaves_behind(small: Small) -> None:
+    """Another token before the end, not the same one again, and neither a redraw nor a way back."""
+    walk = started(small(NAMES[0]))
+    walk.take(ord("x"))
+    walk.take(ord("y"))
+    walk.redraw()
+    walk.take_back()
+    assert walk.snapshot().left_behind == 0
+    for id, count in ((ord("x"), 0), (ord("z"), 1), (ord("q"), 2)):
+        walk.travel(len(PROMPT))
+        walk.take(id)
+        assert walk.snapshot().left_behind == count
+    walk.take_back()
+    walk.redo()
+    assert walk.snapshot().left_behind == 2
 
 
 def test_a_step_in_the_middle_keeps_the_old_continuation(model: Model, after: After) -> None:

@@ -6,7 +6,7 @@ import pytest
 from walks import LONG, NAMES, PROMPT, After, Small, assert_as_fresh, assert_scored, started
 
 from core.loading import model as models_of_walks
-from core.loading.models import Model
+from core.loading.model import Model
 from core.walk import model_reader
 
 

@@ -20,7 +20,8 @@ from core.generation.speculative import Speculation, check_draft
 from core.generation.token import Token
 from core.loading.choice import ModelChoice
 from core.loading.draft import load_draft
-from core.loading.models import Model, load_model
+from core.loading.model import Model
+from core.loading.models import load_model
 from core.sampling.distribution import Distribution
 from core.sampling.sampler import Sampler
 from core.walk.session import Session

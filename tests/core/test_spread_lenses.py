@@ -23,7 +23,7 @@ from core.causal.prompt_pair import read_pair
 from core.causal.question import CausalQuestion
 from core.engine.model import Transformer, random_model
 from core.lenses import NAMES, experiments, lens
-from core.loading.models import LocalModel
+from core.loading.model import LocalModel
 
 IDS, CORRUPT = (1, 2, 3, 4), (1, 2, 9, 4)
 ELSEWHERE = {"ladder", "lab", "device", "watermark", "weights"}

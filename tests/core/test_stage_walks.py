@@ -3,18 +3,22 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from records import again, text_of
+from tiny_models import write_chat_model
 from walks import PROMPT, Small, ids, started
 
 from core.errors import UserError
 from core.generation.batch import Batch
 from core.generation.guides import Guides
-from core.loading.models import Model
+from core.loading.choice import ModelChoice
+from core.loading.model import Model
+from core.loading.models import load_model
 from core.sampling.draw import chance
 from core.sampling.sampler import Sampler
 from core.sampling.stages.mirostat import Mirostat
@@ -189,6 +193,14 @@ def test_contrast_reads_the_walk_in_the_smaller_model(small: Small, after: Any) 
         text = list(b"oat milk in my tea")[:length]
         got = torch.from_numpy(guides.logits("model", "model3", text, 3))
         assert (got - after(smaller.transformer, text)).abs().max() < 1e-5
+
+
+def test_contrast_takes_a_model_of_other_files_with_the_same_tokens(tmp_path: Path) -> None:
+    """Each folder has a tokenizer of its own."""
+    large, smaller = (str(write_chat_model(tmp_path / name)) for name in ("large", "smaller"))
+    walk = Session(load_model(ModelChoice(name=large)), Sampler.read(f"contrast=0.5:0.1:{smaller}"))
+    list(walk.prefill(walk.model.tokenizer.encode("oat milk")))
+    assert walk.step().origin == "sampled"
 
 
 # Several samplers ------------------------------------------------------------------------------------------------

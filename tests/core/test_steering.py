@@ -30,7 +30,8 @@ from core.engine.cache import KVCache
 from core.errors import UserError
 from core.loading import description, weights
 from core.loading.choice import Hyperparameters, ModelChoice
-from core.loading.models import LocalModel, Model, load_model
+from core.loading.model import LocalModel, Model
+from core.loading.models import load_model
 from core.sampling.sampler import Sampler
 from core.sessions.reader import parse_record
 from core.sessions.record import record_of

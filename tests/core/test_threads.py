@@ -16,8 +16,7 @@ LARGE = 10 * threads.SMALL
 def cores(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Eight cores, and no OMP_NUM_THREADS."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(threads.cores, "usable", lambda: 8)
     return monkeypatch
 
 
@@ -37,18 +36,9 @@ def test_large_models_use_all_cores_or_one_fewer_beside_a_screen(cores: pytest.M
 
 @pytest.mark.parametrize("beside_screen", [True, False])
 def test_there_is_at_least_one_thread(cores: pytest.MonkeyPatch, beside_screen: bool) -> None:
-    """On a single core, and where the number of cores is unknown."""
-    cores.setattr(os, "sched_getaffinity", lambda _: {3}, raising=False)
+    """On a single core."""
+    cores.setattr(threads.cores, "usable", lambda: 1)
     assert threads.count(LARGE, beside_screen=beside_screen) == 1
-    cores.delattr(os, "sched_getaffinity")
-    cores.setattr(os, "cpu_count", lambda: None)
-    assert threads.count(LARGE, beside_screen=beside_screen) == 1
-
-
-def test_only_usable_cores_count(cores: pytest.MonkeyPatch) -> None:
-    """A container or taskset that leaves three of eight cores means three."""
-    cores.setattr(os, "sched_getaffinity", lambda _: {0, 2, 5}, raising=False)
-    assert threads.count(LARGE, beside_screen=False) == 3
 
 
 @pytest.mark.parametrize(("value", "threads_wanted"), [("1", 1), ("3", 3), ("64", 64), ("4,2", 4)])

@@ -21,7 +21,7 @@ from core.activations.trace import (
 from core.engine.cache import KVCache
 from core.engine.prefix import Prefix
 from core.loading import description, weights
-from core.loading.models import Model
+from core.loading.model import Model
 
 Small = Callable[..., Model]
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from core.errors import UserError
-from core.loading import catalog, ladder, models, tokenizers
+from core.loading import catalog, ladder, listing, models, tokenizers
 from core.loading.checkpoints import checkpoint, folders
 from core.loading.choice import ModelChoice
 from core.progress import Progress
@@ -73,7 +73,7 @@ def test_each_file_agrees_with_its_card(name: str) -> None:
 @pytest.mark.parametrize("name", folders.SHIPPED)
 def test_each_is_in_the_catalog_and_has_a_twin(name: str) -> None:
     """Its twin is the same rung before the training, with the same tokenizer."""
-    (offer,) = (each for each in catalog.offers() if each.name == name)
+    (offer,) = (each for each in listing.offers() if each.name == name)
     rung = name.removesuffix(folders.SUFFIX)
     assert offer.problem is None
     assert offer.family == ladder.rung(rung, 1).title

@@ -12,7 +12,7 @@ from torch import Tensor
 from core.errors import UserError
 from core.generation.stop_conditions import FORMS, StopConditions, Threshold, parse, parts
 from core.generation.token import Token
-from core.loading.models import Model
+from core.loading.model import Model
 from core.sampling.sampler import Sampler
 from core.sampling.values import Score
 from core.walk.session import Session

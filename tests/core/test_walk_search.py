@@ -6,7 +6,7 @@ import pytest
 
 from core.errors import UserError
 from core.generation.token import Token
-from core.loading.models import Model
+from core.loading.model import Model
 from core.search.settings import BeamSettings, BestSettings, Plan, parse
 from core.search.values import BestState
 from core.sessions import record

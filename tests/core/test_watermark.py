@@ -12,7 +12,7 @@ from transformers import WatermarkDetector, WatermarkingConfig, WatermarkLogitsP
 
 from core import lenses
 from core.errors import UserError
-from core.loading.models import Model
+from core.loading.model import Model
 from core.sampling.apply import apply_stages
 from core.sampling.context import DrawContext
 from core.sampling.distribution import Distribution

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.loading.models import Model
+from core.loading.model import Model
 from core.sampling.sampler import Sampler
 from core.walk.session import Session
 from core.walk.tree import Node, Tree

@@ -17,12 +17,16 @@ from terminals import Terminal
 from textual import events
 from textual._wait import wait_for_idle
 from textual.keys import _character_to_key
+from textual.notifications import Notification
 from textual.pilot import Pilot
 from textual.widget import Widget
 
 from core.loading.checkpoints import folders
 from core.loading.choice import ModelChoice
+from core.loading.models import load_model
+from core.sampling.sampler import Sampler
 from core.training.status import TrainingStatus
+from core.walk.session import Session
 from tui import autosave
 from tui.app import TokenwalkApp
 from tui.cli import main
@@ -38,6 +42,12 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests' own terminal decides nothing."""
     for name in ("NO_COLOR", "SSH_CONNECTION", "TEXTUAL_THEME", "TEXTUAL_ANIMATIONS"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def lasting_notices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line over the panels stays until it is looked for, however slow the machine is."""
+    monkeypatch.setattr(Notification, "time_left", 600.0)
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +67,19 @@ def waits_until_idle(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         AppUnderTest.newest = None
         gc.collect(1)
         gc.freeze()  # the runner lets all objects be searched again when it ends
+
+
+@pytest.fixture(scope="session")
+def walk() -> Callable[..., Session]:
+    """A walk of model 1 without an app, to compare with."""
+    model = load_model(BYTES)
+
+    def start(text: str = "oat milk", sampler: Sampler = Sampler()) -> Session:
+        session = Session(model, sampler)
+        list(session.prefill(list(text.encode())))
+        return session
+
+    return start
 
 
 @pytest.fixture
@@ -218,8 +241,8 @@ def terminal(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
     """Starts a command in a pseudo-terminal with a configuration folder of its own."""
     opened: list[Terminal] = []
 
-    def start(*arguments: str, stdin: bytes | None = None, first: str = "", **extra: str) -> Terminal:
-        opened.append(Terminal(*arguments, path=tmp_path, stdin=stdin, first=first, **extra))
+    def start(*arguments: str, **options: Any) -> Terminal:
+        opened.append(Terminal(*arguments, path=tmp_path, **options))
         return opened[-1]
 
     yield start

@@ -21,7 +21,8 @@ OWN_TERMINAL = "import fcntl, termios; fcntl.ioctl(1, termios.TIOCSCTTY, 0); fro
 class Terminal:
     """A command in a pseudo-terminal, and its output.
 
-    `first` are lines of Python that run before it; `new` makes it a new process, which imports all itself.
+    `first` are lines of Python that run before it; `new` makes it a new process, which imports all itself. Standard
+    error goes to the file `errors` where one is given.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Terminal:
         stdin: bytes | None = None,
         first: str = "",
         new: bool = False,
+        errors: Path | None = None,
         **extra: str,
     ) -> None:
         self.master, slave = pty.openpty()
@@ -44,14 +46,17 @@ class Terminal:
             "XDG_DATA_HOME": str(path),
             **extra,
         }
+        stderr = os.open(errors, os.O_WRONLY | os.O_CREAT, 0o600) if errors else slave
         self.process = (subprocess.Popen if new else ForkedPython)(
             [sys.executable, "-c", f"{first}\n{OWN_TERMINAL}", *arguments],
             stdin=slave if stdin is None else subprocess.PIPE,
             stdout=slave,
-            stderr=slave,
+            stderr=stderr,
             env=environment,
             start_new_session=True,
         )
+        if errors:
+            os.close(stderr)
         if self.process.stdin:
             self.process.stdin.write(stdin)
             self.process.stdin.close()

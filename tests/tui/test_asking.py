@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from textual.widgets import Input
+from textual.widgets import Input, OptionList
 
 from core.causal.question import CausalQuestion, Measured
 from core.causal.target import Target
@@ -71,6 +71,32 @@ async def test_tokens_are_chosen_on_the_chart_and_the_measure_goes_round(
         assert app.frame.snapshot.measured.target.against == first
         await press(pilot, "space")
         assert asked(app) == CausalQuestion(against=first)
+
+
+async def test_the_index_begins_at_the_lens_that_answers_a_question_of_the_chart(
+    real: Make, settle: Go, press: Go
+) -> None:
+    """The border of the chart names both, so that `I` and `⏎` open it; from another lens it begins at that one."""
+    async with real(PROMPT, TRAINED).run_test(size=(110, 30)) as pilot:
+        app = pilot.app
+        await settle(pilot)
+
+        async def begins() -> str:
+            await pilot.press("I")
+            await pilot.pause()
+            (options,) = app.screen.query(OptionList)
+            return options.highlighted_option.id
+
+        assert await begins() == "candidates"
+        await pilot.press("escape")
+        await press(pilot, "down", "e")
+        assert str(app.candidates.border_subtitle).endswith("I attribution")
+        assert await begins() == "attribution"
+        await pilot.press("enter")
+        await settle(pilot)
+        assert isinstance(app.lens, AttributionLens)
+        app.turn_to("circuit")
+        assert await begins() == "circuit"
 
 
 async def test_before_there_is_a_candidate_a_key_asks_nothing(scripted: Make) -> None:

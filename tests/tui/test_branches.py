@@ -7,9 +7,6 @@ import pytest
 from textual import events
 from textual.pilot import Pilot
 
-from core.loading.choice import ModelChoice
-from core.loading.models import load_model
-from core.sampling.sampler import Sampler
 from core.walk.session import Session
 from tui.app import TokenwalkApp
 from tui.dialogs.line import LineScreen
@@ -24,19 +21,6 @@ Lines = Callable[[Any], list[str]]
 PROMPT = "oat milk"
 SIZE = (120, 36)
 SIZES = [(60, 18), (80, 24), SIZE]
-
-
-@pytest.fixture(scope="module")
-def walk() -> Callable[..., Session]:
-    """The same walk without an app."""
-    model = load_model(ModelChoice(tokenizer="bytes", device="cpu"))
-
-    def start(text: str = PROMPT, sampler: Sampler = Sampler()) -> Session:
-        session = Session(model, sampler)
-        list(session.prefill(list(text.encode())))
-        return session
-
-    return start
 
 
 def ids(app: TokenwalkApp) -> list[int]:

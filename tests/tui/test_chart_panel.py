@@ -1,6 +1,7 @@
 """What the next-token chart shows of a fixed walk, and how its cursor moves."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -41,6 +42,26 @@ async def test_the_chart_lists_candidates_with_probability_and_logit(
         assert lengths[1] == pytest.approx(2 * lengths[2], abs=0.5)
         assert "H 6.25 bits" in title(panel)
         assert "76" in title(panel)
+
+
+@pytest.mark.parametrize(
+    ("width", "drawn", "said"),
+    [
+        (80, None, "next token · H 6.25 bits · ≈ 76.1"),
+        (80, 6.2499, "next token · H 6.25 bits · ≈ 76.1"),
+        (80, 4.5, "next · H 6.25 → 4.50 bits"),
+        (140, None, "next token · H 6.25 bits · ≈ 76.1 candidates"),
+        (140, 4.5, "next token · H 6.25 → 4.50 bits · ≈ 76.1 → 22.6"),
+    ],
+)
+async def test_the_title_has_the_entropy_of_the_model_and_of_the_draw(
+    scripted: Make, scenes: Any, width: int, drawn: float | None, said: str
+) -> None:
+    """Else the number would stay as it is while the temperature is turned, and seem to be that of the bars."""
+    chart = replace(scenes.chart([" the", " my"]), sampled_entropy_bits=drawn)
+    async with scripted(scenes.frame(scenes.tokens(["I"]), chart), text="a").run_test(size=(width, 24)) as pilot:
+        await pilot.pause()
+        assert title(pilot.app.candidates) == said
 
 
 async def test_rows_after_the_bulk_of_the_probability_are_fainter_and_readable(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from core.loading.choice import ModelChoice
-from core.loading.models import Model
+from core.loading.model import Model
 from core.tokenizers import chat
 from core.walk.values import PromptForm
 from tui.app import TokenwalkApp

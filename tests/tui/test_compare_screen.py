@@ -145,3 +145,32 @@ async def test_a_missing_model_is_one_line_on_the_screen(real: Make, settle: Go,
         await until(lambda: "nowhere.gguf" in " ".join(lines(app)))
         compared(app)._take_model("model3")
         await until(lambda: compared(app).page.answer and compared(app).page.answer.model.name == "model3")
+
+
+async def test_b_is_kept_for_the_next_time(real: Make, settle: Go, until: Go) -> None:
+    """Its model, sampler and prompt; `m` chooses another one."""
+    async with real("oat milk").run_test(size=(120, 36)) as pilot:
+        app = pilot.app
+        await opened(pilot, settle, until, "model3")
+        await pilot.press("left_square_bracket", "i", *"tea", "enter")
+        await until(lambda: compared(app).page.answer.length == 3)
+        await pilot.press("escape")
+        await settle(pilot)
+        await pilot.press("c")
+        assert isinstance(app.screen, CompareScreen), "no list of models over it"
+        await until(lambda: compared(app).page.answer)
+        answer = compared(app).page.answer
+        assert (answer.model.name, answer.sampler.value(Temperature), answer.length) == ("model3", 0.9, 3)
+        await pilot.press("m", "escape", "escape")
+        await settle(pilot)
+        assert app.state.compared.choice.name == "model3"
+
+
+async def test_a_comparison_that_was_left_without_b_asks_for_it_again(real: Make, settle: Go, until: Go) -> None:
+    async with real("oat").run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        for _time in range(2):
+            await pilot.press("c")
+            await until(lambda: isinstance(pilot.app.screen, ChooseScreen))
+            await pilot.press("escape", "escape")
+            await settle(pilot)

@@ -190,6 +190,65 @@ async def test_a_step_whose_task_is_not_done_can_be_left(real: Make, press: Go, 
         assert "Two rungs" in await shown(pilot)
 
 
+async def test_a_page_does_not_turn_to_another_lesson(real: Make, press: Go, course: CourseSource) -> None:
+    """It says which key does, as a person who reads on may not want to leave the walk of the lesson."""
+    async with real("oat milk", TRAINED, course=course).run_test(size=(100, 30)) as pilot:
+        app = pilot.app
+        await press(pilot, "L", "enter")
+        for key, said in (
+            ("pageup", "this is the first step of the course"),
+            ("O", None),
+            ("O", None),
+            ("pagedown", "the lesson ends here; O opens the next one: The second"),
+        ):
+            app.clear_notifications()
+            await press(pilot, key)
+            while said and not app._notifications:  # the step is longer than the panel
+                await press(pilot, key)
+            assert not said or [each.message.split(" ×")[0] for each in app._notifications] == [said]
+        assert "Two rungs" in await shown(pilot)
+        app.clear_notifications()
+        await press(pilot, "O", "pageup")
+        (note,) = app._notifications
+        assert note.message == "the lesson begins here; B opens the end of the one before: A first look"
+        assert "Done." in await shown(pilot)
+
+
+async def test_an_answered_question_stays_answered_when_its_step_is_shown_again(
+    real: Make, press: Go, course: CourseSource
+) -> None:
+    """Until the lesson is begun anew."""
+    async with real("oat milk", TRAINED, course=course).run_test(size=(120, 36)) as pilot:
+        await press(pilot, "L", "enter", "O", "2")
+        assert "The others cannot be drawn." in await shown(pilot)
+        await press(pilot, "B", "O")
+        text = await shown(pilot)
+        assert "✓ the k likeliest tokens" in text and "The others cannot be drawn." in text
+        await press(pilot, "O", "B")
+        assert "The others cannot be drawn." in await shown(pilot)
+        player = pilot.app.walk.lessons.player
+        await press(pilot, "B")
+        player.place(player.lesson)
+        await press(pilot, "O")
+        assert "The others cannot be drawn." not in await shown(pilot)
+
+
+async def test_a_title_without_room_in_the_border_stands_over_the_step(
+    real: Make, press: Go, course: CourseSource
+) -> None:
+    path = course.folder / "01-first.md"
+    path.write_text(FIRST.replace("A first look", "A first look that is quite long"))
+    async with real("oat milk", TRAINED, course=course).run_test(size=(100, 30)) as pilot:
+        panel = pilot.app.walk.lesson
+        await press(pilot, "L", "enter")
+        assert str(panel.border_title) == "lesson 1/2"
+        assert (await shown(pilot)).startswith("A first look that is quite long One token The next")
+        await pilot.resize_terminal(140, 40)
+        await pilot.pause()
+        assert str(panel.border_title) == "1/2 · A first look that is quite long"
+        assert (await shown(pilot)).startswith("One token The next")
+
+
 async def test_a_task_is_not_done_while_the_prompt_is_written(real: Make, press: Go, tmp_path: Path) -> None:
     folder = tmp_path / "lessons"
     folder.mkdir()

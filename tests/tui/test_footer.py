@@ -66,6 +66,13 @@ async def test_the_row_says_what_the_keys_do_in_a_lens(scripted: Make, scenes: A
         assert "⏎" not in words(pilot.app)
 
 
+async def test_in_the_prompt_the_row_names_both_keys_that_leave_it(scripted: Make, scenes: Any) -> None:
+    async with scripted(scenes.oat_milk(), text="").run_test(size=(60, 18)) as pilot:
+        await pilot.pause()
+        assert pilot.app.writing
+        assert words(pilot.app) == {"^j": "new line", "⏎ esc": "walk"}
+
+
 async def test_the_index_of_lenses_is_named_in_every_lens(scripted: Make, scenes: Any) -> None:
     """Also in those with keys of their own, which stand after it."""
     async with scripted(scenes.oat_milk(), text="a").run_test(size=(110, 30)) as pilot:

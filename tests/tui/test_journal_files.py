@@ -15,7 +15,8 @@ from saved_walks import files
 from terminals import Terminal
 
 from core.loading.choice import ModelChoice
-from core.loading.models import Model, load_model
+from core.loading.model import Model
+from core.loading.models import load_model
 from core.sessions import reader, record, storage, writer
 from core.sessions.record import Record
 from core.walk.session import Session

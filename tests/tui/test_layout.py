@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from apps import PATIENCE
 from textual.widgets._toast import Toast
 
 from core.loading.choice import ModelChoice
@@ -196,36 +195,38 @@ async def test_help_is_named_in_the_footer_also_beside_the_keys_of_a_lens(
         assert footer.rstrip().endswith("? help")
 
 
-async def test_a_message_stands_over_the_prompt_and_leaves_status_and_footer(scripted: Make, scenes: Any) -> None:
+@pytest.mark.parametrize("lens", ["candidates", "logit"])
+@pytest.mark.parametrize("size", [(60, 18), (80, 24), (110, 30), (160, 45)], ids=str)
+async def test_a_message_covers_lower_borders_only(
+    scripted: Make, scenes: Any, size: tuple[int, int], lens: str
+) -> None:
+    """Neither the prompt, which may be written, nor what a panel shows, nor status and footer."""
+    async with scripted(scenes.oat_milk(), text="a").run_test(size=size, notifications=True) as pilot:
+        await pilot.pause()
+        app = pilot.app
+        app.turn_to(lens)
+        app.notices.inform("the tokens that stood there stay as a branch")
+        await pilot.pause()
+        (toast,) = app.screen.query(Toast)
+        assert toast.region.height == 1
+        assert toast.region.bottom == app.status.region.y
+        for panel in (app.prompt, app.tokens, app.candidates, app.lens, app.generation):
+            assert not toast.region.overlaps(panel.content_region), panel
+
+
+async def test_several_messages_stand_one_over_the_other(scripted: Make, scenes: Any, screen_lines: Any) -> None:
     async with scripted(scenes.oat_milk(), text="a").run_test(size=(80, 24), notifications=True) as pilot:
         await pilot.pause()
-        pilot.app.notices.warn("a short message")
+        for message in ("one", "two", "three"):
+            pilot.app.notices.warn(message)
         await pilot.pause()
-        (toast,) = pilot.app.screen.query(Toast)
-        assert toast.region.y < 6
-        assert toast.region.right <= 40
-        assert toast.region.bottom < pilot.app.status.region.y
-
-
-@pytest.mark.parametrize("width", [80, 110, 130, 160])
-async def test_a_message_leaves_the_first_lines_of_a_lens_free(scripted: Make, scenes: Any, width: int) -> None:
-    async with scripted(scenes.oat_milk(), text="a").run_test(size=(width, 30), notifications=True) as pilot:
-        await pilot.pause()
-        pilot.app.do("lens.look", "logit")
-        pilot.app.notices.inform("a message of some length, which has about as many words as most of them have")
-        await pilot.pause()
-        (toast,) = pilot.app.screen.query(Toast)
-        assert toast.region.area and not toast.region.overlaps(pilot.app.lens.region)
-        assert toast.region.bottom <= pilot.app.status.region.y
+        assert [line.strip(" ▌") for line in screen_lines(pilot.app)[-5:-2]] == ["one", "two", "three"]
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 36)], ids=str)
-async def test_a_message_leaves_a_dialog_free(
-    scripted: Make, scenes: Any, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
-) -> None:
+async def test_a_message_leaves_a_dialog_free(scripted: Make, scenes: Any, size: tuple[int, int]) -> None:
     """Only the newest message is shown under a dialog, in two lines at most."""
     app = scripted(scenes.oat_milk(), text="a")
-    monkeypatch.setattr(app, "NOTIFICATION_TIMEOUT", PATIENCE)  # a busy machine may need longer than the message stays
     async with app.run_test(size=size, notifications=True) as pilot:
         await pilot.pause()
         app.notices.inform("one")

@@ -80,6 +80,35 @@ async def test_numbers_stand_out_from_every_tint_of_a_heat_map(scripted: Make, s
         assert min(contrast(shown(style.color, None), shown(style.bgcolor, None)) for style in styles) > 3.5
 
 
+@pytest.mark.parametrize("theme", ["tokenwalk-dark", "tokenwalk-light", "tokenwalk-projector"])
+async def test_tints_are_in_order_in_256_colors(
+    scripted: Make, scenes: Any, monkeypatch: pytest.MonkeyPatch, theme: str
+) -> None:
+    """As the terminal shows them: brighter or darker with each step, and of one hue."""
+    app = scripted(scenes.oat_milk(), text="a", settings=Settings(theme=theme))
+    async with app.run_test(size=(120, 36)) as pilot:
+        monkeypatch.setattr(app.console, "_color_system", ColorSystem.EIGHT_BIT)
+        page = app.turn_to("heads")
+        await pilot.pause()
+        tokens = app.tokens
+        levels = [level / TINTS for level in range(TINTS + 1)]
+        for tints in (
+            [page.signed_tint(level) for level in levels],
+            [page.signed_tint(-level) for level in levels],
+            [page.tint(level) for level in levels],
+            tokens._styles(),
+        ):
+            seen = [shown(style.bgcolor, ColorSystem.EIGHT_BIT) for style in tints]
+            light = [contrast(color, Color.parse("black")) for color in seen]
+            assert light == sorted(light, reverse=theme != "tokenwalk-dark")
+            assert len(set(seen)) >= 3
+            inks = [shown(style.color, ColorSystem.EIGHT_BIT) for style in tints]
+            ratios = list(map(contrast, inks, seen))
+            assert theme != "tokenwalk-projector" or min(ratios[1:]) > 7
+            hues = {round(color.hsl.h * 12) % 12 for color in seen[1:] if color.hsl.s > 0.15 and color != seen[0]}
+            assert max((min(abs(a - b), 12 - abs(a - b)) for a in hues for b in hues), default=0) <= 2
+
+
 async def test_there_are_no_tints_in_the_colors_of_the_terminal(scripted: Make, scenes: Any) -> None:
     """They cannot be blended: a tint would hide the numbers, or have one strength for all of them."""
     app = scripted(scenes.oat_milk(), text="a", settings=Settings(theme="ansi-dark"))

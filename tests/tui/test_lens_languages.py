@@ -130,14 +130,14 @@ def test_heads_of_the_jacobian_lens_are_whole_in_a_terminal_of_110_columns(
     """Its panel has 60 cells there."""
     language.speak(spoken)
     for lines in drawn(lenses.named("jacobian"), answers["jacobian"], 60):
-        (heads,) = (line for line in lines if line.startswith(language._("after") + " "))
+        (heads,) = (line for line in lines if line.startswith(f" {language._('after')} "))
         assert [heads.count(title) for title in ("logit", "Jacobian", language._("affine"))] == [1, 1, 1]
         assert "…" not in heads
 
 
 def test_a_number_of_the_jacobian_lens_does_not_touch_the_mark_of_the_next_column(answers: dict[str, Any]) -> None:
     for lines in drawn(lenses.named("jacobian"), answers["jacobian"], 90):
-        rows = lines[next(n for n, line in enumerate(lines) if line.startswith("after ")) + 1 :]
+        rows = lines[next(n for n, line in enumerate(lines) if line.startswith(" after ")) + 1 :]
         assert any("▸" in row for row in rows)
         assert not any(re.search(r"[\d%]▸", row) for row in rows)
 

@@ -11,6 +11,7 @@ from textual import events
 from textual.actions import parse
 
 from core import language
+from core.walk.values import PromptForm
 from tui import lenses
 from tui.app import TokenwalkApp
 from tui.keys import LEAVE, WALK
@@ -56,9 +57,9 @@ async def test_every_lens_is_reached_by_keys_and_by_name(
 
 
 @pytest.mark.parametrize("spoken", language.languages())
-async def test_enter_has_one_name_in_the_border_and_the_footer(real: Make, settle: Go, press: Go, spoken: str) -> None:
+async def test_a_key_has_one_name_in_the_border_and_the_footer(real: Make, settle: Go, press: Go, spoken: str) -> None:
     language.speak(spoken)
-    named = set()
+    named = {"walk.take": set[str](), "walk.pick_up": set[str]()}
     async with real("o", DEEP).run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
@@ -66,11 +67,62 @@ async def test_enter_has_one_name_in_the_border_and_the_footer(real: Make, settl
             app.turn_to(kind.NAME)
             await settle(pilot)
             for _view in range(2):
-                if found := re.search(r"⏎ ([^·–\d]+)", str(app.lens.border_subtitle)):
-                    named.add(kind.NAME)
-                    assert found[1].strip() == app.walk.footer_words()["walk.take"], kind.NAME
+                for id, key in (("walk.take", "⏎"), ("walk.pick_up", "↑↓")):
+                    if found := re.search(rf"(?<!⇧){key} ([^·–\d⇧⏎]+)", str(app.lens.border_subtitle)):
+                        named[id].add(kind.NAME)
+                        assert found[1].strip() == app.walk.footer_words()[id], kind.NAME
                 await press(pilot, "o")
-    assert {"attention", "flow", "weights", "continuations"} <= named
+    assert {"attention", "flow", "weights", "continuations"} <= named["walk.take"]
+    assert {"branches", "score", "sampler", "context"} <= named["walk.pick_up"]
+
+
+@pytest.mark.parametrize("size", [(80, 24), (110, 30)], ids=str)
+async def test_the_row_under_the_cursor_has_a_mark(
+    real: Make, settle: Go, press: Go, panel_lines: Lines, size: tuple[int, int]
+) -> None:
+    """A background alone is hard to see, or not there: one line of the rows begins with a sign."""
+    marked = set()
+    async with real("oat milk", DEEP).run_test(size=size) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        for kind in lenses.found()[1:]:
+            if kind.NAME in ("device", "ladder"):  # they measure for seconds
+                continue
+            app.turn_to(kind.NAME)
+            await press(pilot, *(["n"] if kind.NAME == "continuations" else []))
+            for _view in range(2):
+                await press(pilot, "down")
+                rows = {
+                    segment.style.meta.get("row")
+                    for y in range(app.lens.scrollable_content_region.height)
+                    for segment in app.lens.render_line(y)
+                    if segment.style
+                } - {None}
+                if app.lens.choice_count() > 1 and len(rows) > 1:
+                    signs = "›●▸" if kind.NAME == "attribution" else "›●"  # ▸ is a part that can be divided
+                    found = [line for line in panel_lines(app.lens) if line[:1] in signs]
+                    assert len(found) == 1, (kind.NAME, panel_lines(app.lens))
+                    marked.add(kind.NAME)
+                await press(pilot, "o")
+    wanted = {"score", "gradients", "last_token", "patchscope", "jacobian", "continuations", "flow", "attribution"}
+    assert wanted <= marked
+
+
+async def test_a_lens_without_its_corrupt_prompt_names_the_key_that_gives_it(real: Make, settle: Go, press: Go) -> None:
+    """And none of its own keys, which would do nothing."""
+    async with real("oat milk", DEEP).run_test(size=(80, 24)) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        for name in ("contrast", "paths", "circuit"):
+            app.turn_to(name)
+            await settle(pilot)
+            named = {key.label: key.words.strip() for key in app.walk.footer.keys}
+            assert named["z"] == "corrupt prompt"
+            assert not {"↑↓", "⏎", "o", "⇧↑↓", "⇧←→"} & named.keys(), name
+        app.runner.submit(lambda session: session.compare_with("oat silk", PromptForm(), "left"))
+        await settle(pilot)
+        named = {key.label: key.words.strip() for key in app.walk.footer.keys}
+        assert named["⏎"] == "keep only" and "z" not in named
 
 
 async def test_the_cursor_of_the_logit_lens_stays_where_a_person_has_put_it(real: Make, settle: Go, press: Go) -> None:

@@ -8,9 +8,7 @@ import pytest
 from textual.widget import Widget
 
 from core.loading.choice import ModelChoice
-from core.loading.models import load_model
 from core.sampling.sampler import Sampler
-from core.walk.session import Session
 from tui import lenses
 from tui.app import TokenwalkApp
 from tui.dialogs.line import LineScreen
@@ -28,19 +26,6 @@ Lines = Callable[[Any], list[str]]
 PROMPT = "oat milk"
 SIZE = (120, 36)
 SIZES = [(60, 18), (80, 24), SIZE]
-
-
-@pytest.fixture(scope="module")
-def walk() -> Callable[..., Session]:
-    """The same walk without an app."""
-    model = load_model(ModelChoice(tokenizer="bytes", device="cpu"))
-
-    def start(text: str = PROMPT, sampler: Sampler = Sampler()) -> Session:
-        session = Session(model, sampler)
-        list(session.prefill(list(text.encode())))
-        return session
-
-    return start
 
 
 def ids(app: TokenwalkApp) -> list[int]:
@@ -267,7 +252,7 @@ async def test_columns_stay_aligned_with_wide_characters(real: Make, settle: Go,
         app.do("lens.turn_to", ScoreLens)
         await settle(pilot)
         await until(lambda: whole(app.lens).strip())
-        rows = [line for line in whole(app.lens).splitlines() if line[:6].strip().isdigit()]
+        rows = [line for line in whole(app.lens).splitlines() if line[:6].strip("› ").isdigit()]
         assert len(rows) == app.frame.answer.measured
         ends = {cell_len(row.rstrip()) for row in rows}
         assert len(ends) == 1

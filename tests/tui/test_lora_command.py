@@ -47,6 +47,12 @@ def test_a_model_is_compared_with_itself_without_the_adapter(run_here: Run, chat
     assert f"+ {adapter.name} fp32 cpu" in text
 
 
+def test_every_run_names_the_adapter_in_its_first_line(run_here: Run, chat_model: Path, adapter: Path) -> None:
+    model = ("-m", str(chat_model), "--lora", f"{adapter}=0.5", "-n", "1", "--json")
+    firsts = [lines(run_here(command, "oat", *model))[0] for command in ("generate", "search")]
+    assert [first["lora"] for first in firsts] == [{"path": str(adapter), "scale": 0.5}] * 2
+
+
 def test_a_saved_walk_names_its_adapter_and_replays(
     run_here: Run, chat_model: Path, adapter: Path, tmp_path: Path
 ) -> None:

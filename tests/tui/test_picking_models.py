@@ -9,8 +9,8 @@ import pytest
 from saved_walks import notes
 from textual.widgets import OptionList, Static
 
-from core.loading import catalog
-from core.loading.catalog import Offer
+from core.loading import listing
+from core.loading.listing import Offer
 from tui.app import TokenwalkApp
 from tui.dialogs.models import ModelsScreen
 
@@ -27,7 +27,7 @@ OFFERS = [
 
 @pytest.fixture
 def offers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalog, "offers", lambda: OFFERS)
+    monkeypatch.setattr(listing, "offers", lambda: OFFERS)
 
 
 def rows(app: TokenwalkApp) -> list[str]:

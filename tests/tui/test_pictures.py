@@ -7,7 +7,7 @@ import pytest
 from apps import delivered, until
 from textual.pilot import Pilot
 
-from core.loading import catalog, ladder
+from core.loading import ladder, listing
 from core.progress import Progress
 from core.sampling.sampler import Sampler
 from tui.app import TokenwalkApp
@@ -68,6 +68,6 @@ def test_nothing_yet(snap_compare: Compare, scripted: Make) -> None:
 def test_what_opens_over_it(
     snap_compare: Compare, scripted: Make, scenes: Any, monkeypatch: pytest.MonkeyPatch, name: str, key: str
 ) -> None:
-    rungs = [offer for offer in catalog.offers() if offer.name in ladder.NAMES]
-    monkeypatch.setattr(catalog, "offers", lambda: rungs)  # what else is installed differs
+    rungs = [offer for offer in listing.offers() if offer.name in ladder.NAMES]
+    monkeypatch.setattr(listing, "offers", lambda: rungs)  # what else is installed differs
     assert snap_compare(scripted(scenes.oat_milk(), text=PROMPT), run_before=pressing(key), terminal_size=(80, 24))

@@ -363,3 +363,10 @@ def test_a_line_is_a_key_or_a_command(line: str, key: str) -> None:
 def test_nothing_is_said_of_an_empty_walk_that_is_not_there() -> None:
     for lines in (words.prompt_lines, words.tokens_lines, words.chart_lines, words.text_lines, words.status_lines):
         assert list(lines(Frame()))
+
+
+def test_the_first_line_of_a_training_is_said_once(walked: Walked, trainings_folder: Path) -> None:
+    """As a change of it, not as what its screen shows as well."""
+    lines = walked("t", "1=model1", "steps=2", "evaluate every=2", "")
+    assert len([line for line in lines if line.startswith("training of ") and "preparing" in line]) == 1
+    assert any(line.startswith("keys: ") and "pause" in line for line in lines), "its screen is open"

@@ -152,7 +152,7 @@ def test_models_says_that_packed_weights_are_slow_without_numba(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    monkeypatch.setattr("core.loading.catalog.offers", list)
+    monkeypatch.setattr("core.loading.listing.offers", list)
     models(as_json=True)
     assert capsys.readouterr() == (
         "",

@@ -85,6 +85,7 @@ def test_the_tree_is_saved(run_here: Here, tmp_path: Path) -> None:
         (["-n", "0"], "length of at least 1 token"),
         (["--stop", "ab"], "--stop 'ab' is 2 tokens"),
         (["--save", "no/such/folder/walk.json"], "there is no folder"),
+        (["--save", "."], "is a folder, not a file"),
     ],
 )
 def test_wrong_options_are_one_line(run_here: Here, arguments: list[str], named: str) -> None:

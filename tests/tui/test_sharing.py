@@ -62,6 +62,7 @@ FRAMES = {
     "patches": changed(patches=(Patch(part="mlp", layer=1), STEERED)),
     "a conversation": changed(spans=(Span(0, 3, "user"), Span(3, 12, "assistant", thinking=True))),
     "a sampler": changed(sampler=Sampler.of(top_k=3, seed=2**80)),
+    "a tempered chart": changed(chart=replace(OAT.snapshot.chart, sampled_entropy_bits=Bounds(1.0, 2.0))),
     "no chart": changed(chart=None, cursor=3, window=0),
     "bounds": changed(tokens=(replace(OAT.snapshot.tokens[0], score=BOUNDED),), prompt_length=1, cursor=1, window=0),
     "a prompt that is read": replace(OAT, activity="reading", activity_progress=Progress(3, 9), rate=None),

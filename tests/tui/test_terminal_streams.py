@@ -70,6 +70,17 @@ def test_a_dumb_terminal_is_refused(terminal: Callable[..., Terminal]) -> None:
     assert "TERM is 'dumb'" in app.text
 
 
+def test_the_app_is_drawn_where_the_terminal_is(terminal: Callable[..., Terminal], tmp_path: Path) -> None:
+    """Also after `2>FILE`, which stays free for messages."""
+    log = tmp_path / "log"
+    app = terminal("oat milk", "--tokenizer", "bytes", errors=log)
+    app.until(b"others")
+    app.press(b"q")
+    assert app.ended() == 0
+    assert restored(app)
+    assert log.read_text() == ""
+
+
 def test_what_is_no_utf8_and_what_is_pasted_is_text(terminal: Callable[..., Terminal]) -> None:
     app = terminal("--tokenizer", "bytes")
     app.until(b"others")

@@ -13,7 +13,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from core import language
-from core.loading import catalog, ladder
+from core.loading import ladder, listing
 from tui.app import TokenwalkApp
 from tui.screens.help import KEYS
 from tui.screens.palette import plain
@@ -35,8 +35,8 @@ def vietnamese(english: None) -> None:
 @pytest.fixture
 def rungs_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """What else is installed differs."""
-    rungs = [offer for offer in catalog.offers() if offer.name in ladder.NAMES]
-    monkeypatch.setattr(catalog, "offers", lambda: rungs)
+    rungs = [offer for offer in listing.offers() if offer.name in ladder.NAMES]
+    monkeypatch.setattr(listing, "offers", lambda: rungs)
 
 
 def cut_off(app: TokenwalkApp) -> Iterator[str]:

@@ -9,11 +9,9 @@ from textual.widget import Widget
 
 from core.generation.token import Token
 from core.loading.choice import ModelChoice
-from core.loading.models import load_model
 from core.sampling.sampler import Sampler
 from core.sampling.stages.top_k import TopK
 from core.tokenizers.tokenizer import END_OF_TEXT
-from core.walk.session import Session
 from tui.app import TokenwalkApp
 from tui.drawing.text import label
 
@@ -23,19 +21,6 @@ Lines = Callable[[Widget], list[str]]
 
 PROMPT = "oat milk"
 SIZE = (120, 36)
-
-
-@pytest.fixture(scope="module")
-def walk() -> Callable[..., Session]:
-    """The same walk without an app."""
-    model = load_model(ModelChoice(tokenizer="bytes", device="cpu"))
-
-    def start(text: str = PROMPT, sampler: Sampler = Sampler()) -> Session:
-        session = Session(model, sampler)
-        list(session.prefill(list(text.encode())))
-        return session
-
-    return start
 
 
 def tokens(app: TokenwalkApp) -> Sequence[Token]:

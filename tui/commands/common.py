@@ -7,11 +7,13 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from core import language
+from core.atomic import check_replaceable
 from core.bounded import read_stream
 from core.engine import threads
 from core.errors import UserError, out_of_memory
@@ -132,6 +134,17 @@ def decode_utf8(content: bytes, source: str) -> str:
             source=source,
             start=error.start + 1,
         ) from error
+
+
+def check_new_walk(path: Path | None) -> None:
+    """Raise `UserError` where a walk cannot be saved to the path, before anything is computed; None saves none."""
+    if path is None:
+        return
+    if not path.absolute().parent.is_dir():
+        raise UserError(
+            _("there is no folder {parent}; create it or save the walk elsewhere"), parent=path.absolute().parent
+        )
+    check_replaceable(path)
 
 
 def load_model(model: ModelOptions, text: str) -> tuple[Any, list[int]]:

@@ -8,14 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.atomic import check_replaceable
 from core.errors import Option, UserError
 from core.generation.stop_conditions import FORMS, StopConditions, parse
 from core.generation.token import Token
 from core.language import _
 from core.sampling.sampler import Sampler
 from tui.commands import drafting
-from tui.commands.common import Json, Prompt, exit_on_user_error, load_model, read_argument, say, stoppable
+from tui.commands.common import (
+    Json,
+    Prompt,
+    check_new_walk,
+    exit_on_user_error,
+    load_model,
+    read_argument,
+    say,
+    stoppable,
+)
 from tui.options import ModelOptions, SamplerOptions, shared
 
 if TYPE_CHECKING:
@@ -61,12 +69,7 @@ def generate(
                 draft=Option("draft"),
             )
         chosen_sampler, until, text = sampler.sampler(), parse(conditions or ()), read_argument(prompt)
-        if save and not save.absolute().parent.is_dir():
-            raise UserError(
-                _("there is no folder {parent}; create it or save the walk elsewhere"), parent=save.absolute().parent
-            )
-        if save:
-            check_replaceable(save)
+        check_new_walk(save)
         loaded, ids = load_model(model, text)
         from core.generation.sample import Sample, stop_ids
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from core import language
+from core import cores, language
 from core.engine import threads
 from core.errors import UserError
 from core.language import _
@@ -25,8 +25,7 @@ Done = Callable[[Lesson, float, Sequence[Mistake]], None]
 
 def play(folder: Path, lessons: Sequence[Lesson], done: Done) -> None:
     """Play lessons of the course in a folder. Raises `UserError` where that cannot go on."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    count = min(cores, MOST, len(lessons))
+    count = min(cores.usable(), MOST, len(lessons))
     if count < 2:
         _play_here(folder, iter(lessons), done)
         return

@@ -67,7 +67,7 @@ def _details(options: ModelOptions, as_json: bool) -> None:
 
 
 def _offers(as_json: bool) -> None:
-    from core.loading.catalog import offers
+    from core.loading.listing import offers
     from tui.reports.choices import model_json, model_lines
     from tui.reports.json_values import json_line
 

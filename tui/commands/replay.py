@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.engine import threads
+from core.engine.info import PACKED
 from core.errors import Option, UserError
 from core.language import _
 from tui.commands.common import Json, exit_on_user_error, note, say
 from tui.options import lora_option
 
 if TYPE_CHECKING:
-    from core.sessions.replay import Changes
+    from core.sessions.replay import Overrides
 
 SavedFile = Annotated[Path, typer.Argument(help="A session that the app or generate --save has written.")]
 
@@ -37,7 +38,6 @@ def replay(
 ) -> None:
     """Run a saved walk again and list the positions that differ. Exit code: 0 none differs, 1 some differ."""
     with exit_on_user_error():
-        from core.loading import catalog
         from core.sessions import reader
 
         if not (math.isfinite(tolerance) and tolerance >= 0):
@@ -45,23 +45,23 @@ def replay(
                 _("{tolerance} must be 0 or more, not {value:g}"), tolerance=Option("tolerance"), value=tolerance
             )
         walk = reader.read_record(file, note)
-        threads.prepare(beside_screen=False, packed=(dtype or walk.model.dtype) in catalog.PACKED)
-        from core.sessions.replay import Changes
+        threads.prepare(beside_screen=False, packed=(dtype or walk.model.dtype) in PACKED)
+        from core.sessions.replay import Overrides
 
         adapter = None if lora is None else lora_option(lora)
-        same = _run(walk, Changes(model, device, dtype, weights_seed, adapter), tolerance, as_json)
+        same = _run(walk, Overrides(model, device, dtype, weights_seed, adapter), tolerance, as_json)
     if not same:
         raise typer.Exit(1)
 
 
-def _run(walk: Any, changes: "Changes", tolerance: float, as_json: bool) -> bool:
+def _run(walk: Any, overrides: "Overrides", tolerance: float, as_json: bool) -> bool:
     """Replay with every model of the walk, print what differs, and return whether nothing does."""
     from core.sessions.replay import runs
     from tui.reports import replay as report
     from tui.reports.json_values import json_line
 
     positions, differences, largest = 0, 0, 0.0
-    for model, replayed in runs(walk, changes):
+    for model, replayed in runs(walk, overrides):
         threads.apply(model.info.parameters, beside_screen=False)
         tokens = len(walk.path())
         if as_json:

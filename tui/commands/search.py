@@ -13,7 +13,17 @@ from core.errors import Option, UserError
 from core.language import _
 from core.search.settings import BeamSettings, BestSettings, Plan
 from core.search.values import EarlyStopping
-from tui.commands.common import Json, Prompt, exit_on_user_error, finish, load_model, read_argument, say, stoppable
+from tui.commands.common import (
+    Json,
+    Prompt,
+    check_new_walk,
+    exit_on_user_error,
+    finish,
+    load_model,
+    read_argument,
+    say,
+    stoppable,
+)
 from tui.options import ModelOptions, shared
 
 if TYPE_CHECKING:
@@ -53,10 +63,7 @@ def search(
     """Search for likely continuations of a prompt."""
     with exit_on_user_error():
         plan = _plan(beam, best, count, stop or [], length_penalty, early_stopping, nodes)
-        if save and not save.absolute().parent.is_dir():
-            raise UserError(
-                _("there is no folder {parent}; create it or save the walk elsewhere"), parent=save.absolute().parent
-            )
+        check_new_walk(save)
         text = read_argument(prompt)
         loaded, ids = load_model(model, text)
         from core.walk.session import Session

@@ -9,6 +9,7 @@ import typer
 from core.engine import threads
 from core.errors import UserError
 from core.language import _
+from tui import terminal
 from tui.commands.common import Prompt, exit_on_user_error, note_saved
 from tui.commands.opening import opening
 from tui.options import ModelOptions, SamplerOptions, shared
@@ -103,7 +104,7 @@ def check_terminal(instead: str) -> None:
     """Raise `UserError` where the app cannot be shown; `instead` names commands that need no terminal."""
     if in_browser():
         return
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):  # Textual reads keys from stdin and draws on stderr
+    if not (sys.stdin.isatty() and terminal.drawn_on()):
         raise UserError(_("the app needs a terminal; without one use {instead}"), instead=instead)
     if os.environ.get("TERM") == "dumb":
         raise UserError(

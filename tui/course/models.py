@@ -18,7 +18,7 @@ def check(name: str, choice: ModelChoice | None = None) -> None:
     if catalog.is_served(name):
         raise UserError(_("{name!r} is an address, and lessons use models of this machine").format(name=name))
     catalog.check(choice or ModelChoice(name=name))
-    if catalog.is_rung(name) or catalog.trained(name) or catalog.find(name):
+    if catalog.is_here(name):
         return
     if name == catalog.SMOLLM2:
         raise UserError(

@@ -45,8 +45,10 @@ class Page:
         self._problems = ""
         """The problems that the lines have told so far: each is told once."""
 
-    def lines(self, width: int, problem: str = "") -> Iterator[Line]:
-        """The lines in `width` cells; an empty one between two blocks."""
+    def lines(self, width: int, problem: str = "", heading: str = "") -> Iterator[Line]:
+        """The lines in `width` cells, with a `heading` over the title; an empty one between two blocks."""
+        if heading:
+            yield from map(Line, wrapped(Text(one_line(heading), self._style("muted")), width))
         title = Markdown(self._style).line(self._player.step.title)
         title.stylize(self._style("title"))
         yield from map(Line, wrapped(title, width))

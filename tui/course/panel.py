@@ -15,7 +15,7 @@ from tui.course.lesson import Code
 from tui.course.page import Line, Page
 from tui.course.player import Player
 from tui.drawing.painted import PaintedPage
-from tui.drawing.text import fit, one_line
+from tui.drawing.text import one_line
 from tui.notices import spelled
 
 STYLES = (
@@ -88,11 +88,7 @@ class LessonPanel(PaintedPage):
         """Name the lesson in the border, and the keys that act, in fewer words where there is no room."""
         player, keys = self._player, self._keys
         assert player is not None
-        lessons, title = player.course.lessons, one_line(player.lesson.title)
-        place = f"{lessons.index(player.lesson) + 1}/{len(lessons)}"
-        words = _("lesson {place} · {title}").format(place=place, title=title)
-        short = f"{place} · {title}"
-        self.border_title = Content(self._fitting(words, short, title, fit(short, self._room)))
+        self.border_title = Content(self._fitting(*self._titles))
         step = f"{player.at + 1}/{len(player.lesson.steps)}"
         acts = {
             "back": _("{key} back"),
@@ -110,6 +106,15 @@ class LessonPanel(PaintedPage):
         self.border_subtitle = Content(self._fitting(*texts))
 
     @property
+    def _titles(self) -> tuple[str, ...]:
+        """What the border says of the lesson: its place and title, or where there is no room its place alone."""
+        assert self._player is not None
+        lessons, title = self._player.course.lessons, one_line(self._player.lesson.title)
+        place = f"{lessons.index(self._player.lesson) + 1}/{len(lessons)}"
+        whole = _("lesson {place} · {title}").format(place=place, title=title)
+        return whole, f"{place} · {title}", _("lesson {place}").format(place=place)
+
+    @property
     def _room(self) -> int:
         """The cells for a text in the border."""
         return max(1, self.outer_size.width - 6)
@@ -123,7 +128,9 @@ class LessonPanel(PaintedPage):
         if self._player is None or width <= 0:
             return
         page = Page(self._player, self._style, lambda id: self._keys.get(id, id), self._spell)
-        self._lines = list(page.lines(width, self._problem))
+        titles = self._titles
+        apart = self._fitting(*titles) == titles[-1]
+        self._lines = list(page.lines(width, self._problem, self._player.lesson.title if apart else ""))
         self._strips = [self.strip_of(Text.assemble(line.text), width) for line in self._lines]
         self.virtual_size = Size(width, len(self._strips))
         self.refresh()

@@ -33,6 +33,8 @@ class Player:
         self.opening = 0
         """Counts the steps that were opened."""
         self.state = StepState()
+        self._answers: dict[tuple[str, int], dict[int, list[int]]] = {}
+        """The answers that were given, by lesson and step: a step that is shown again still has them."""
         names = [lesson.name for lesson in course.lessons]
         if progress.lesson in names:
             self.lesson = course.lessons[names.index(progress.lesson)]
@@ -48,10 +50,19 @@ class Player:
     def open(self, lesson: Lesson, at: int = 0, state: StepState | None = None) -> None:
         """Show a step of a lesson, with what was done in it before where there is a `state`."""
         self.lesson, self.at = lesson, max(0, min(at, len(lesson.steps) - 1))
-        self.state, self.opening = state or StepState(), self.opening + 1
+        step = (lesson.name, self.at)
+        self.state, self.opening = state or StepState(answered=self._answers.get(step, {})), self.opening + 1
+        self._answers[step] = self.state.answered
         self.progress.lesson = lesson.name
         self.progress.of(lesson.name).step = self.at
         self._note()
+
+    def place(self, lesson: Lesson) -> tuple[int, StepState | None]:
+        """The step at which a lesson goes on, and what was done there; from the start on, its questions are open."""
+        at = self.resume_at(lesson)
+        if at == 0:
+            self._answers = {step: given for step, given in self._answers.items() if step[0] != lesson.name}
+        return at, self.left_at(lesson)
 
     def resume_at(self, lesson: Lesson) -> int:
         """The step at which a lesson goes on: where it was left, and from the start where another was opened since."""
@@ -75,6 +86,18 @@ class Player:
         if not 0 <= place < len(lessons):
             return None
         return lessons[place], 0 if by > 0 else len(lessons[place].steps) - 1
+
+    def end(self, by: int, key: str) -> str:
+        """That the lesson or the course ends there, and which key turns to the lesson beyond; empty where none does."""
+        target = self.neighbour(by)
+        if target is None:
+            return _("this is the last step of the course") if by > 0 else _("this is the first step of the course")
+        if target[0] is self.lesson:
+            return ""
+        words = _("the lesson ends here; {key} opens the next one: {title}")
+        if by < 0:
+            words = _("the lesson begins here; {key} opens the end of the one before: {title}")
+        return words.format(key=key, title=target[0].title)
 
     def is_done(self, lesson: Lesson) -> bool:
         """Whether every step of a lesson is done."""

@@ -52,8 +52,8 @@ class Finder(Modal[str | None]):
         """The id of the listed option where the cursor begins for these words: the first."""
         return ids[0]
 
-    def heading(self, id: str | None) -> str:
-        """The title of the dialog while the cursor is at an option."""
+    def heading(self, id: str | None, found: int | None) -> str:
+        """The title of the dialog while the cursor is at an option; how many typing has `found`, None before that."""
         raise NotImplementedError
 
     @property
@@ -108,7 +108,8 @@ class Finder(Modal[str | None]):
 
     def _entitle(self) -> None:
         option = self._list.highlighted_option
-        self._dialog.border_title = Content(self.heading(option.id if option else None))
+        found = sum(each.id is not None for each in self._list.options) if self._field.value.strip() else None
+        self._dialog.border_title = Content(self.heading(option.id if option else None, found))
 
     def on_option_list_option_highlighted(self) -> None:
         self._entitle()

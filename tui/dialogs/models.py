@@ -13,7 +13,7 @@ from textual.widgets.option_list import Option
 from core.errors import UserError
 from core.language import _
 from core.loading import paths, revisions
-from core.loading.catalog import Offer
+from core.loading.listing import Offer
 from core.remote.address import is_address
 from tui.dialogs.modal import Modal
 from tui.drawing.cursor_list import CursorList

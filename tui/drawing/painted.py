@@ -48,8 +48,14 @@ class Painted(Widget):
         ground = self.background_colors[1]
         if ground.ansi is not None or hue.ansi is not None:
             return ground
+        ink = self.colors[3]
+        if self.app.console.color_system == "256":
+            tints = themes.tints_of_256(ground, hue)
+            if self.projected:
+                tints = tuple(each for each in tints if themes.contrast(each, ink) >= themes.READABLE)
+            return tints[round(share * (len(tints) - 1))]
         if self.projected:
-            share *= themes.strongest_tint(ground, hue, self.colors[3])
+            share *= themes.strongest_tint(ground, hue, ink)
         return ground.blend(hue, share)
 
     def notify_style_update(self) -> None:

@@ -34,7 +34,7 @@ class BranchesLens(LensPage[Forest]):
     ORDER = 1
     GROUP = N_("Next token")
     ALSO = N_("tree alternatives history")
-    KEYS = KeyWords(move=N_("branch"), choose=N_("its end"))
+    KEYS = KeyWords(move=N_("walk there"), choose=N_("its end"))
     BINDINGS: ClassVar = [
         Binding("f", "fold", "fold", tooltip="Hide or show the branches that continue a branch", show=True),
         Binding("N", "rename", "name", tooltip="Give a branch a name", show=True),

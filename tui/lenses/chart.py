@@ -15,10 +15,11 @@ from core.causal.question import Measured
 from core.errors import Action, UserError
 from core.language import N_, _
 from core.remote.address import is_address
-from core.sampling.bounds import Bounded, between, exact, high, low
+from core.sampling.bounds import Bounded, between, high, low
 from core.sampling.values import Candidate, Chart
 from tui.drawing.bars import Axis, bars, tick_at, ticked
 from tui.drawing.chart_columns import MARKS, ChartColumns, figure, has_cut
+from tui.drawing.chart_title import chart_title
 from tui.drawing.peak import BULK, peak_line
 from tui.drawing.question import why_in
 from tui.drawing.sampler import stages_line
@@ -119,6 +120,10 @@ class ChartLens(Lens, can_focus=True):
         """The index of the candidate under the cursor."""
         return self._cursor
 
+    @property
+    def answered_by(self) -> str:
+        return "attribution" if self._asked else ""
+
     def put_cursor(self, index: int) -> None:
         """Put the cursor on a candidate."""
         self.move(index - self._cursor)
@@ -174,17 +179,7 @@ class ChartLens(Lens, can_focus=True):
         self._strips = None
         chart, width = self._chart, self.size.width
         if chart:
-            effective = f"{chart.effective:,.0f}" if high(chart.effective) >= 100 else f"{chart.effective:.1f}"
-            unit = _(" candidates") if width > 50 else ""
-            patched = chart.candidates[0].unpatched is not None
-            truth = _(" · │ true") if chart.divergence_bits is not None else ""
-            more = patched or bool(truth)
-            name = _("next") if (more or not exact(chart.entropy_bits)) and width <= 50 else _("next token")
-            count = "" if more and width <= 50 else f" · ≈ {effective}{'' if more else unit}"
-            detail = _("H {bits:.2f} bits").format(bits=chart.entropy_bits)
-            uncut = _("uncut") if width > 50 and has_cut(chart) else ""
-            ghost = ", ".join(each for each in (self._ghost if patched else "", uncut) if each)
-            detail += f"{count}{f' · ░ {ghost}' if ghost else ''}{truth}"
+            name, detail = chart_title(chart, width, self.outer_size.width - BORDER, self._ghost)
             self.entitle(detail, name)
             stages = stages_line(chart.stages, chart.kept, width)
             self.hint(chart.problem or " · ".join(filter(None, (self._question(chart), stages))))

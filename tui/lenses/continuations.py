@@ -137,6 +137,7 @@ class ContinuationsLens(LensPage[ContinuationTree]):
                     (head, "bar" if chosen else "faint"),
                     (fit(words, width - 12), "text"),
                     (bits, "muted"),
+                    first=at == 0,
                 ),
             )
 

@@ -137,7 +137,7 @@ class FlowLens(LensPage["Flow"]):
                 yield self.target(number, self.row(chosen, width, *row, ("  ", "text"), *values))
             else:
                 yield self.target(number, self.row(chosen, width, *row))
-                below = self.row(chosen, width, ("    ", "text"), *self._values(stage, width - 4))
+                below = self.row(chosen, width, ("    ", "text"), *self._values(stage, width - 4), first=False)
                 yield self.target(number, below)
 
     def _row(self, stage: "FlowStage", bar: int, room: int, shape: int) -> list[tuple[str, str]]:

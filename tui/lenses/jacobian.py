@@ -142,7 +142,7 @@ class JacobianLensPage(ExperimentPage["JacobianLens"]):
         token = max(4, min(TOKEN, across - NUMBER - 1 - len(gap)))
         room = token + NUMBER - cell_len(head) - 1
         titles = "".join(f" {fit(_(title), room)} {head}{gap}" for title in TITLES)
-        yield self.text((fit(_("after"), NAME) + titles, "head"))
+        yield self.text((" " + fit(_("after"), NAME - 1) + titles, "head"))
         count = len(answer.layers)
         for number in self.visible_rows(count, min(self.cursor, count - 1), max(3, height - 4)):
             row = self.row(number == self.cursor, width, *self._row(answer, number, token, gap))
@@ -185,7 +185,7 @@ class JacobianLensPage(ExperimentPage["JacobianLens"]):
 
     def _row(self, answer: "JacobianLens", number: int, token: int, gap: str) -> Iterator[tuple[str, str]]:
         layer, here = answer.layers[number], number == self.cursor
-        yield fit(_short(layer), NAME), "text" if here else "muted"
+        yield " " + fit(_short(layer), NAME - 1), "text" if here else "muted"
         for cell, first in zip((layer.logit, layer.jacobian, layer.affine), answer.locks_in, strict=True):
             yield ("▸" if number == first else " "), "bar"
             if cell is None:
@@ -204,4 +204,5 @@ class JacobianLensPage(ExperimentPage["JacobianLens"]):
 
 
 def _short(layer: "LayerReadouts") -> str:
-    return part_name(layer.name.removeprefix("block "))
+    """The name of a layer in the cells after the mark of the cursor."""
+    return _("embed") if layer.name == "embedding" else part_name(layer.name.removeprefix("block "))

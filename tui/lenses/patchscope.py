@@ -120,13 +120,13 @@ class PatchscopePage(ExperimentPage["Patchscope"]):
     def _written(self, answer: "Patchscope", width: int, height: int) -> Iterator[Text]:
         across = max(8, min(WIDEST, width - NAME - 2 - SHARE - 2 * NUMBER - 2))
         head = (
-            f"{fit(_('stream'), NAME)} {fit(_('writes'), across)} "
+            f" {fit(_('stream'), NAME - 1)} {fit(_('writes'), across)} "
             f"{_('p first'):>{SHARE}}{_('rank A'):>{NUMBER}}{'KL':>{NUMBER}}"
         )
         yield self.text((head, "head"))
         for number in self.visible_rows(answer.total, min(self.cursor, answer.total - 1), max(3, height - 1)):
             if number >= len(answer.rows):
-                yield self.target(number, self.row(number == self.cursor, width, ("…", "faint")))
+                yield self.target(number, self.row(number == self.cursor, width, (" …", "faint")))
                 continue
             row, here = answer.rows[number], number == self.cursor
             yield self.target(
@@ -134,7 +134,7 @@ class PatchscopePage(ExperimentPage["Patchscope"]):
                 self.row(
                     here,
                     width,
-                    (f"{fit(_short(row.name), NAME)} ", "text" if here else "muted"),
+                    (f" {fit(_short(row.name), NAME - 1)} ", "text" if here else "muted"),
                     (fit(run_text(row.generated), across), "hot" if not row.target_rank else "text"),
                     (f" {percent(row.top[0].probability, 2):>{SHARE}}", "text" if here else "muted"),
                     (f"{row.target_rank + 1:>{NUMBER},}{row.kl_bits:>{NUMBER}.2f}", "text" if here else "muted"),
@@ -143,13 +143,13 @@ class PatchscopePage(ExperimentPage["Patchscope"]):
 
     def _tokens(self, answer: "Patchscope", width: int, height: int) -> Iterator[Text]:
         count = max(1, (width - NAME) // (TOKEN + SHARE + 1))
-        yield self.text((f"{fit(_('stream'), NAME)} {_('likeliest next tokens')}", "head"))
+        yield self.text((f" {fit(_('stream'), NAME - 1)} {_('likeliest next tokens')}", "head"))
         for number in self.visible_rows(answer.total, min(self.cursor, answer.total - 1), max(3, height - 1)):
             if number >= len(answer.rows):
-                yield self.target(number, self.row(number == self.cursor, width, ("…", "faint")))
+                yield self.target(number, self.row(number == self.cursor, width, (" …", "faint")))
                 continue
             row, here = answer.rows[number], number == self.cursor
-            parts = [(f"{fit(_short(row.name), NAME)} ", "text" if here else "muted")]
+            parts = [(f" {fit(_short(row.name), NAME - 1)} ", "text" if here else "muted")]
             for rank, each in enumerate(row.top[:count]):
                 same = each.id == answer.asked.target.id
                 parts.append((fit(label(each.piece), TOKEN), "hot" if same else "muted" if rank else "text"))

@@ -17,6 +17,7 @@ from core.sampling.sampler import Sampler
 from core.sampling.stages import found
 from core.sampling.stages.stage import Stage
 from core.sampling.stages.temp import Temperature
+from tui import knobs
 from tui.dialogs.choose import ChooseScreen, Entry
 from tui.dialogs.line import LineScreen
 from tui.drawing.bars import bars
@@ -102,7 +103,12 @@ class SamplerLensPage(LensPage[SamplerLens]):
             self._knob = max(0, min(self._knob + down, len(stage.knobs()) - 1))
             if across:
                 vocab_size = self.frame.model.vocab_size if self.frame.model else None
-                self.host.sample_with(self.sampler.with_stage(stage.turned(self._knob, across, vocab_size)))
+                turned = stage.turned(self._knob, across, vocab_size)
+                if turned == stage:
+                    back = "lens.left" if across > 0 else "lens.right"
+                    self.host.inform(knobs.at_end(stage, self._knob, across, back))
+                else:
+                    self.host.sample_with(self.sampler.with_stage(turned))
             self._draw_stages()
 
     def switch_view(self) -> None:

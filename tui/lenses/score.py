@@ -48,7 +48,7 @@ class ScoreLens(LensPage[Summary]):
     def draw(self) -> None:
         self.cursor = max(0, min(self.cursor, self.choice_count() - 1))
         super().draw()
-        self.hint(_("↑↓ ⏎ go there · T opens a text"))
+        self.hint(_("↑↓ token · ⏎ go there · T opens a text"))
 
     def lines(self, answer: Summary, width: int, height: int) -> Iterator[Text]:
         if not answer.measured:

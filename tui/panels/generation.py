@@ -1,6 +1,7 @@
 """The text of the walk: the prompt muted, then the generated text, with the token at the cursor marked."""
 
 import textwrap
+from bisect import bisect_left
 from collections.abc import Iterator
 from operator import attrgetter
 
@@ -123,15 +124,9 @@ class GenerationPanel(PaintedPage):
         return line, line
 
     def _line_of(self, token: int) -> int:
-        low, high = 0, len(self._wrap) - 1
-        while low < high:
-            middle = (low + high) // 2
-            line = self._wrap[middle]
-            if not line or line[-1][0] < token:
-                low = middle + 1
-            else:
-                high = middle
-        return low
+        """The first line that ends with a token or with a later one; an empty line ends before all."""
+        lines = range(len(self._wrap) - 1)
+        return bisect_left(lines, token, key=lambda number: line[-1][0] if (line := self._wrap[number]) else -1)
 
     # Painting --------------------------------------------------------------------------------------------------------
 

@@ -100,6 +100,11 @@ class Reader:
 
     def changes(self, *, quiet: bool) -> list[str]:
         """What is new since the last command; `quiet`: whether nothing was said of it yet."""
+        lines = self._changes(quiet)
+        self._app.announced.clear()
+        return lines
+
+    def _changes(self, quiet: bool) -> list[str]:
         screen, before = self._app.screen, self._screen
         self._screen = screen
         if screen is not self._app.walk:
@@ -144,13 +149,21 @@ class Reader:
         if question(self._app):
             return []
         lines = [title for title in [title_of(screen)] if title]
-        lines += self.whole()
+        lines += self._unheard(screen)
         keys = keys_of(screen) or ", ".join(f"{said(keys[0])} {name}" for keys, name in screen_keys(screen))
         return [*lines, _("keys: {keys}").format(keys=keys)]
 
     def _screen_changes(self, screen: Screen[Any]) -> list[str]:
         known = self._known_of_screen
-        return [] if question(self._app) else [line for line in self.whole() if line not in known]
+        return [] if question(self._app) else [line for line in self._unheard(screen) if line not in known]
+
+    def _unheard(self, screen: Screen[Any]) -> list[str]:
+        """All of a screen but what was just said of its training, of which each change is said at once."""
+        status, lines = screen.progress if isinstance(screen, TrainScreen) else None, self.whole()
+        if status is None:
+            return lines
+        newest = [words.training_line(status), *map(words.evaluation_line, status.evaluations[-1:])]
+        return [line for line in lines if line not in newest or line not in self._app.announced]
 
     def _lesson_changes(self) -> list[str]:
         if not self._app.walk.lessons.playing:

@@ -44,6 +44,8 @@ class Spoken(TokenwalkApp):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.notices.can_copy = False
+        self.announced: list[str] = []
+        """What was said of frames since the last command was answered."""
 
     def get_default_screen(self) -> Screen[Any]:
         return unseen(super().get_default_screen())
@@ -55,6 +57,7 @@ class Spoken(TokenwalkApp):
         before = visible(self.state.frame, self.walk.lens)
         super().show_frame(frame)
         for line in announcements(before, visible(self.state.frame, self.walk.lens)):
+            self.announced.append(line)
             self.say(line)
         self.listen(frame)
 

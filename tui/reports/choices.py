@@ -5,7 +5,7 @@ from typing import Any
 
 from core.engine.info import DeviceInfo
 from core.language import _
-from core.loading.catalog import Offer
+from core.loading.listing import Offer
 from tui.drawing.origins import origin_text
 from tui.drawing.text import one_line
 

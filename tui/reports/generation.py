@@ -5,21 +5,12 @@ from typing import Any
 
 from core.loading.info import ModelInfo
 from core.sampling.values import Candidate, Draw
-from tui.reports.json_values import candidate_json, known_json, lora_json, number_json, rank_json, token_json
+from tui.reports.json_values import candidate_json, known_json, number_json, rank_json, run_json, token_json
 
 
 def prefill_json(info: ModelInfo, ids: Sequence[int], seconds: float) -> dict[str, Any]:
     """The first line of a generation; `seconds` is the time of the prefill."""
-    return {
-        "event": "prefill",
-        "model": info.name,
-        **lora_json(info),
-        "device": info.device,
-        "dtype": info.dtype,
-        "prompt_ids": list(ids),
-        "vocab_size": info.vocab_size,
-        "seconds": seconds,
-    }
+    return {**run_json(info, ids), "seconds": seconds}
 
 
 def step_json(

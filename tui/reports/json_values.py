@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from core.errors import Option, UserError
@@ -71,6 +72,19 @@ def candidate_json(candidate: Candidate) -> dict[str, Any]:
 def finite(value: float | None) -> float | None:
     """`value`, or None where it is infinite or NaN, which JSON cannot hold."""
     return value if value is not None and math.isfinite(value) else None
+
+
+def run_json(info: ModelInfo, ids: Sequence[int]) -> dict[str, Any]:
+    """What the first line of a run says: the model and the prompt."""
+    return {
+        "event": "prefill",
+        "model": info.name,
+        **lora_json(info),
+        "device": info.device,
+        "dtype": info.dtype,
+        "prompt_ids": list(ids),
+        "vocab_size": info.vocab_size,
+    }
 
 
 def lora_json(info: ModelInfo) -> dict[str, Any]:

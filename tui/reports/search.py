@@ -7,7 +7,7 @@ from core.loading.info import ModelInfo
 from core.search.values import Answer, BeamState, BestState, State
 from tui.drawing.search import outcome
 from tui.drawing.text import fit, run_text
-from tui.reports.json_values import rank_json, token_json
+from tui.reports.json_values import rank_json, run_json, token_json
 
 Piece = Callable[[int], bytes]
 WIDTH = 60
@@ -16,15 +16,7 @@ WIDTH = 60
 
 def prefill_json(info: ModelInfo, ids: Sequence[int], plan: str) -> dict[str, Any]:
     """The first line: the model, the prompt and the plan."""
-    return {
-        "event": "prefill",
-        "model": info.name,
-        "device": info.device,
-        "dtype": info.dtype,
-        "prompt_ids": list(ids),
-        "vocab_size": info.vocab_size,
-        "plan": plan,
-    }
+    return {**run_json(info, ids), "plan": plan}
 
 
 def progress_json(state: State, piece: Piece) -> dict[str, Any]:

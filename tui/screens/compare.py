@@ -5,7 +5,7 @@ A is the model of the walk. B may differ in model, device, dtype, sampler or pro
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -151,8 +151,22 @@ class ComparePage(LensPage[OtherSide]):
         )
 
 
-class CompareScreen(Screen[None]):
-    """Two charts. Keys choose what B is; B follows the walk, or its own prompt."""
+@dataclass(frozen=True, slots=True)
+class SideB:
+    """What B is."""
+
+    choice: ModelChoice
+    sampler: Sampler | None = None
+    """None for that of the walk."""
+    prompt: str | None = None
+    """None for the tokens of the walk."""
+
+
+class CompareScreen(Screen[SideB | None]):
+    """Two charts. Keys choose what B is; B follows the walk, or its own prompt.
+
+    It answers with what B was at last; None if it was never chosen.
+    """
 
     BINDINGS = [
         Binding("escape,q,c", "leave", "close", key_display="esc"),
@@ -170,15 +184,12 @@ class CompareScreen(Screen[None]):
         Binding("right_curly_bracket", "knob('top_p',1)", "wider", show=False),
     ]
 
-    def __init__(self, frame: Frame, choice: ModelChoice, sampler: Sampler) -> None:
+    def __init__(self, frame: Frame, choice: ModelChoice, sampler: Sampler, b: SideB | None = None) -> None:
         super().__init__()
         self._frame = frame
-        self._choice_a = choice
-        self.choice: ModelChoice | None = None
-        """The model of B; None until it is chosen."""
-        self._sampler = sampler
-        self._prompt: str | None = None
-        """A prompt of B alone; None for the tokens of the walk."""
+        self._choice_a, self._sampler_a = choice, sampler
+        self.b = b
+        """None until its model is chosen."""
         self._side_by_side: Any = None
         self.page = ComparePage(self._question)
 
@@ -188,14 +199,18 @@ class CompareScreen(Screen[None]):
 
     def on_mount(self) -> None:
         self.page.show(self._frame)
-        self.action_model()
+        if self.b:
+            self.host.ask()
+        else:
+            self.action_model()
 
     def question(self) -> Question | None:
         """The question for the runner while this screen is open; None until B is chosen."""
-        return self.page.question() if self.choice else None
+        return self.page.question() if self.b else None
 
     def _question(self) -> Question:
-        choice, sampler, prompt = self.choice or self._choice_a, self._sampler, self._prompt
+        b = self._known
+        choice, sampler, prompt = b.choice, b.sampler or self._sampler_a, b.prompt
 
         def compare(session: "Session") -> object:
             from core.walk.side_by_side import SideBySide  # noqa: PLC0415
@@ -214,8 +229,17 @@ class CompareScreen(Screen[None]):
     def host(self) -> LensHost:
         return self.page.host
 
+    @property
+    def _known(self) -> SideB:
+        """B; before it is chosen, the walk's own side."""
+        return self.b or SideB(self._choice_a)
+
+    def _take(self, b: SideB) -> None:
+        self.b = b
+        self.host.ask()
+
     def action_leave(self) -> None:
-        self.dismiss(None)
+        self.dismiss(self.b)
 
     def action_travel(self, by: int) -> None:
         self.host.act(lambda session: session.travel(session.cursor + by))
@@ -225,16 +249,14 @@ class CompareScreen(Screen[None]):
 
     def action_model(self) -> None:
         entries = self.host.model_entries()
-        present = (self.choice or self._choice_a).name
-        self.app.push_screen(ChooseScreen(_("model B"), entries, present), self._take_model)
+        self.app.push_screen(ChooseScreen(_("model B"), entries, self._known.choice.name), self._take_model)
 
     def _take_model(self, name: str | None) -> None:
         if name is not None:
-            self.choice = catalog.applicable(self.choice or self._choice_a, name)
-            self.host.ask()
+            self._take(replace(self._known, choice=catalog.applicable(self._known.choice, name)))
 
     def action_dtype(self) -> None:
-        choice = self.choice or self._choice_a
+        choice = self._known.choice
         entries = self.host.device_entries(choice)
         self.app.push_screen(
             ChooseScreen(_("device and dtype of B"), entries, f"{choice.device} {choice.dtype}"), self._take_dtype
@@ -243,22 +265,23 @@ class CompareScreen(Screen[None]):
     def _take_dtype(self, chosen: str | None) -> None:
         if chosen is not None:
             device, dtype = chosen.split()
-            self.choice = replace(self.choice or self._choice_a, device=device, dtype=dtype)
-            self.host.ask()
+            self._take(replace(self._known, choice=replace(self._known.choice, device=device, dtype=dtype)))
 
     def action_prompt(self) -> None:
         hint = _("A prompt for B only. Leave it empty to give B the tokens of A.")
-        self.app.push_screen(LineScreen(_("prompt of B"), hint, self._prompt or ""), self._take_prompt)
+        self.app.push_screen(LineScreen(_("prompt of B"), hint, self._known.prompt or ""), self._take_prompt)
 
     def _take_prompt(self, prompt: str | None) -> None:
         if prompt is not None:
-            self._prompt = prompt or None
-            self.host.ask()
+            self._take(replace(self._known, prompt=prompt or None))
 
     def action_knob(self, name: str, by: int) -> None:
-        self._sampler = getattr(knobs, name)(self._sampler, by)
-        if self.choice:
-            self.host.ask()
+        before = self._known.sampler or self._sampler_a
+        after = knobs.turned(before, name, by)
+        if idle := knobs.idle(before, after, name, by):
+            self.host.inform(idle)
+        if after != before:
+            self._take(replace(self._known, sampler=after))
 
 
 def _model_text(model: ModelInfo) -> str:

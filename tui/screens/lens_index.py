@@ -53,11 +53,12 @@ def _line(kind: type[Lens], present: bool, keys: Mapping[str, str], width: int) 
 
 
 class LensIndex(Finder):
-    """Answers with the name of a lens."""
+    """Answers with the name of a lens. The cursor begins at the one named `begins`, else at the `present` one."""
 
-    def __init__(self, present: type[Lens], keys: Mapping[str, str]) -> None:
+    def __init__(self, present: type[Lens], keys: Mapping[str, str], begins: str = "") -> None:
         super().__init__(_("type to filter"), "lens-index")
         self._present, self._keys = present, keys
+        self._begins = begins or present.NAME
 
     def listed(self, words: str, width: int) -> list[Option]:
         return entries(self._present, self._keys, width - MARK, words)
@@ -73,11 +74,11 @@ class LensIndex(Finder):
 
         return max(ids, key=fits)
 
-    def heading(self, id: str | None) -> str:
-        """With the number of the lens under the cursor, in the order in which it turns."""
+    def heading(self, id: str | None, found: int | None) -> str:
+        """With the number of the lens under the cursor, in the order in which it turns; of those found, how many."""
         names = [kind.NAME for kind in lenses.found()]
         place = f"{names.index(id) + 1}/{len(names)}" if id else f"{len(names)}"
-        return _("lenses · {place}").format(place=place)
+        return _("lenses · {place}").format(place=place if found is None else found)
 
     @property
     def foot(self) -> str:
@@ -89,4 +90,4 @@ class LensIndex(Finder):
 
     @property
     def present(self) -> str:
-        return self._present.NAME
+        return self._begins

@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
-from heapq import nlargest
 
 from rich.cells import cell_len
 from textual.content import Content
@@ -67,13 +66,17 @@ class Palette(Finder):
         self._title = title
         self._commands = tuple(commands)
         self._present = present
+        self._found = len(self._commands)
+        """How many commands the words of the field find; the likeliest are listed."""
         self._known = {word for each in self._commands for text in each.words for word in text.split()}
 
     def listed(self, words: str, width: int) -> list[Option]:
         keys = max((cell_len(each.key) for each in self._commands), default=0)
         keys += 2 if keys else 0
         wanted = [meant(word, self._known) for word in plain(words).split()]
-        return [self._line(n, keys, width, wanted) for n in found(self._commands, wanted)]
+        hits = found(self._commands, wanted)
+        self._found = len(hits)
+        return [self._line(n, keys, width, wanted) for n in (hits[:LISTED] if wanted else hits)]
 
     def _line(self, number: int, keys: int, width: int, wanted: Sequence[str]) -> Option:
         command = self._commands[number]
@@ -87,8 +90,11 @@ class Palette(Finder):
             line = Content.assemble(line, (fit(f"  {command.also}", room - cell_len(first)), "$text-disabled"))
         return Option(line, id=str(number))
 
-    def heading(self, id: str | None) -> str:
-        return f"{self._title} · {len(self._commands)}"
+    def heading(self, id: str | None, found: int | None) -> str:
+        count = str(self._found)
+        if found is not None and found < self._found:
+            count = _("{listed} of {total:,}").format(listed=found, total=self._found)
+        return f"{self._title} · {count}"
 
     @property
     def nothing(self) -> str:
@@ -99,12 +105,12 @@ class Palette(Finder):
         return self._present
 
 
-def found(commands: Sequence[Command], words: Sequence[str]) -> Iterable[int]:
+def found(commands: Sequence[Command], words: Sequence[str]) -> Sequence[int]:
     """The numbers of the commands that have all of these words, the likeliest first; of all commands without words."""
     if not words:
         return range(len(commands))
     scores = {n: likeness(words, *each.words) for n, each in enumerate(commands)}
-    return nlargest(LISTED, filter(scores.get, scores), key=scores.__getitem__)
+    return sorted(filter(scores.get, scores), key=scores.__getitem__, reverse=True)
 
 
 def _marked(title: str, words: Sequence[str]) -> Content:

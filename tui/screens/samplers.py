@@ -233,7 +233,12 @@ class SamplersScreen(Screen[Sampler | None]):
         self.host.ask()
 
     def action_knob(self, name: str, by: int) -> None:
-        self._take(getattr(knobs, name)(self.samplers[self.page.cursor], by))
+        before = self.samplers[self.page.cursor]
+        after = knobs.turned(before, name, by)
+        if idle := knobs.idle(before, after, name, by):
+            self.host.inform(idle)
+        if after != before:
+            self._take(after)
 
     def action_write(self) -> None:
         hint = _("Stages in their order, such as top_k=40,min_p=0.05,temp=0.8, or the name of a preset.")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import platformdirs
 
-from core.atomic import replacing
+from core.atomic import make_folder, replacing
 from core.bounded import read_file
 from core.errors import UserError
 from core.language import _
@@ -41,13 +41,8 @@ def folder() -> Path:
 
 def announce(address: Address) -> Path:
     """Write an address to a file of this process, and return it. Raises `UserError`."""
-    place = folder()
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise UserError(_("{folder} cannot be created: {reason}"), folder=place, reason=error.strerror) from error
-    path = place / f"{os.getpid()}-{address.port}.json"
+    make_folder(folder(), private=True)
+    path = folder() / f"{os.getpid()}-{address.port}.json"
     with replacing(path, private=True) as file:
         file.write(json.dumps(str(address)).encode())
     return path

@@ -6,13 +6,13 @@ stream of tokens as often as the processors can draw it for all. A message is ma
 """
 
 import asyncio
-import os
 import secrets
 import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 
+from core import cores
 from core.errors import UserError
 from core.generation.token import Token
 from core.language import _
@@ -63,6 +63,8 @@ class Server:
         self.address = Address(self._socket.getsockname()[1], new_token())
         self.followers = 0
         """How many follow at present."""
+        self._cores = max(1, cores.usable() - 1)
+        """One is left to the teacher."""
         self._scene: tuple[Frame, View | None] | None = None
         self._viewers: set[Viewer] = set()
         self._connections = 0
@@ -172,8 +174,8 @@ class Server:
             self._viewers.discard(viewer)
 
     def _interval(self) -> float:
-        """Seconds between two states of a stream of them; one processor is left to the teacher."""
-        return max(LEAST_INTERVAL, DRAWN * self.followers / max(1, (os.cpu_count() or 1) - 1))
+        """Seconds between two states of a stream of them."""
+        return max(LEAST_INTERVAL, DRAWN * self.followers / self._cores)
 
     def _message(self, before: tuple[Token, ...]) -> tuple[bytes, tuple[Token, ...]]:
         """The message of the present state to a viewer who has the tokens `before`, and the tokens it has then."""

@@ -102,6 +102,7 @@ class WireChart(Struct, array_like=True, frozen=True):
     known: Count | None
     unknown_probability: Share
     from_logprobs: bool
+    sampled_entropy_bits: Number | Ends | None
 
 
 # To the wire ---------------------------------------------------------------------------------------------------------
@@ -147,6 +148,7 @@ def wire_chart(chart: Chart) -> WireChart:
         chart.known,
         chart.unknown_probability,
         chart.from_logprobs,
+        None if chart.sampled_entropy_bits is None else _sent(chart.sampled_entropy_bits),
     )
 
 
@@ -207,6 +209,7 @@ def read_chart(found: WireChart) -> Chart:
         found.known,
         found.unknown_probability,
         found.from_logprobs,
+        None if found.sampled_entropy_bits is None else _bounded(found.sampled_entropy_bits),
     )
 
 

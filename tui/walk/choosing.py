@@ -6,11 +6,11 @@ from dataclasses import replace
 from core.engine.info import DeviceInfo
 from core.errors import Action, UserError
 from core.language import _
-from core.loading import catalog, hub
+from core.loading import catalog, hub, listing
 from core.loading.adapters import files as adapters
 from core.loading.adapters import peft
-from core.loading.catalog import Offer
 from core.loading.choice import ModelChoice
+from core.loading.listing import Offer
 from tui.dialogs.choose import ChooseScreen, Entry
 from tui.dialogs.models import ModelsScreen, Picked
 from tui.reports.choices import model_description
@@ -21,7 +21,7 @@ from tui.walk.panels import PanelsScreen
 
 def model_entries() -> list[Entry]:
     """Every model that can be loaded."""
-    return [Entry(offer.name, offer.name, model_description(offer), not offer.problem) for offer in catalog.offers()]
+    return [Entry(offer.name, offer.name, model_description(offer), not offer.problem) for offer in listing.offers()]
 
 
 def adapter_offers() -> list[Offer]:
@@ -58,7 +58,7 @@ class Choosing(ActionGroup):
 
     def model(self) -> None:
         """Choose a model."""
-        self.open_dialog(ModelsScreen(catalog.offers(), self.state.choice.name, adapter_offers()), self.take_model)
+        self.open_dialog(ModelsScreen(listing.offers(), self.state.choice.name, adapter_offers()), self.take_model)
 
     def take_model(self, picked: Picked | None) -> None:
         """Load a model with the present settings as far as they apply to it, or an adapter beside the present model."""

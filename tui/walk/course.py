@@ -122,15 +122,16 @@ class Lessons(ActionGroup):
         self._turn(-1)
 
     def page(self, by: int) -> None:
-        """Show more of the step, and at its end the next step; something open is shown first, and holds it."""
+        """Show more of the step, then the next of the lesson; something open is shown first, and holds it."""
         assert self.player is not None
         if self.screen.lesson.turn(by):
             return
-        gate = self.player.gate()
+        gate, turns = self.player.gate(), self.notices.key_of("course.onward" if by > 0 else "course.back")
         if by > 0 and gate is not None:
             self.screen.lesson.look_at(gate)
-            key = self.notices.key_of("course.onward")
-            self.notices.inform(_("something in this step is still open; {key} goes on all the same").format(key=key))
+            self.notices.inform(_("something in this step is still open; {key} goes on all the same").format(key=turns))
+        elif end := self.player.end(by, turns):
+            self.notices.inform(end)
         else:
             self._turn(by)
 
@@ -158,8 +159,7 @@ class Lessons(ActionGroup):
         if target := self.player.neighbour(by):
             self.open(*target)
         else:
-            end = _("this is the last step of the course") if by > 0 else _("this is the first step of the course")
-            self.notices.inform(end)
+            self.notices.inform(self.player.end(by, ""))
 
     # Opening and leaving ---------------------------------------------------------------------------------------------
 
@@ -196,7 +196,8 @@ class Lessons(ActionGroup):
     def go_on(self, lesson: Lesson) -> None:
         """Open a lesson at the step where it was left, and with its walk where that is kept."""
         assert self.player is not None
-        self.open(lesson, self.player.resume_at(lesson), self.player.left_at(lesson))
+        at, left = self.player.place(lesson)
+        self.open(lesson, at, left)
 
     def open(self, lesson: Lesson, at: int = 0, left: StepState | None = None) -> None:
         """Open a step of a lesson, in the state that the lesson gives it, or in the one in which it was `left`."""

@@ -11,7 +11,7 @@ from core.loading.checkpoints import folders
 from tui import lenses, texts
 from tui.dialogs.line import LineScreen
 from tui.keys import key_name
-from tui.screens.compare import CompareScreen
+from tui.screens.compare import CompareScreen, SideB
 from tui.screens.help import HelpScreen
 from tui.screens.lens_index import LensIndex
 from tui.screens.model_details import ModelDetailsScreen
@@ -46,7 +46,11 @@ class Overlays(ActionGroup):
     def compare(self) -> None:
         """Compare two models, dtypes, samplers or prompts."""
         state = self.state
-        self.open_dialog(CompareScreen(state.frame, state.choice, state.sampler), lambda _: self._ask())
+        self.open_dialog(CompareScreen(state.frame, state.choice, state.sampler, state.compared), self._keep_compared)
+
+    def _keep_compared(self, b: SideB | None) -> None:
+        self.state.compared = b
+        self._ask()
 
     def train(self) -> None:
         """Watch a rung while it is trained; the training goes on when the screen is closed."""
@@ -90,7 +94,8 @@ class Overlays(ActionGroup):
 
     def lens_index(self) -> None:
         """Show the index of lenses, and turn to the one that is chosen."""
-        self.open_dialog(LensIndex(type(self.screen.lens), self.screen.lens_names()), self._take_lens)
+        present, begins = type(self.screen.lens), self.screen.keyed.answered_by
+        self.open_dialog(LensIndex(present, self.screen.lens_names(), begins), self._take_lens)
 
     def _take_lens(self, name: str | None) -> None:
         if name is not None:

@@ -7,13 +7,12 @@ from textual.app import ComposeResult
 from textual.containers import Container
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets._toast import ToastRack
 
 from core.language import N_, _
 from tui import lenses
 from tui.course.panel import LessonPanel
 from tui.keys import FOOTER, LENS_FOOTER
-from tui.lenses.base import Lens
+from tui.lenses.base import KeyWords, Lens
 from tui.lenses.chart import ChartLens
 from tui.notices import Notices
 from tui.panels.footer import KeyFooter
@@ -200,7 +199,6 @@ class PanelsScreen(Screen[None]):
             self.slot.mount(lens)
         self.desk.set_class(kind is not ChartLens, "-lens")
         self.desk.set_class(kind.BESIDE, "-pair")
-        self.query(ToastRack).set_class(kind is not ChartLens, "-low")
         self.tabs.rename("slot", _(kind.TITLE))
         self.focus_panel(lens)
         return cast(AnyLens, lens)
@@ -236,7 +234,8 @@ class PanelsScreen(Screen[None]):
 
     def footer_words(self) -> dict[str, str]:
         """What some keys do now: in the lens that has them, and while tokens are generated."""
-        picking, keyed = self.picking.keys(), self.keyed.keys()
+        needs = self.keyed.needs
+        picking, keyed = (KeyWords() if each.needs else each.keys() for each in (self.picking, self.keyed))
         scroll = "" if self.picking.PICKS else _("scroll")
         lens = {
             "walk.pick_up": _(picking.move) or scroll,
@@ -244,6 +243,7 @@ class PanelsScreen(Screen[None]):
             "lens.turn": _(keyed.view),
             "lens.up": _(keyed.down),
             "lens.left": _(keyed.across),
+            "question.corrupt": _("corrupt prompt") if needs == "question.corrupt" else "",
         }
         run, pause = _("run"), _("pause")
         running = self.state.frame.activity == "generating"

@@ -26,20 +26,28 @@ class Sampling(ActionGroup):
 
     def temperature(self, by: int) -> None:
         """Raise or lower the temperature."""
-        self.use(knobs.temperature(self.state.sampler, by))
+        self._turn("temperature", by)
 
     def top_k(self, by: int) -> None:
         """Raise or lower top-k."""
-        model = self.state.frame.model
-        self.use(knobs.top_k(self.state.sampler, by, model.vocab_size if model else None))
+        self._turn("top_k", by)
 
     def top_p(self, by: int) -> None:
         """Raise or lower top-p."""
-        self.use(knobs.top_p(self.state.sampler, by))
+        self._turn("top_p", by)
 
     def min_p(self, by: int) -> None:
         """Raise or lower min-p."""
-        self.use(knobs.min_p(self.state.sampler, by))
+        self._turn("min_p", by)
+
+    def _turn(self, name: str, by: int) -> None:
+        """Turn the first knob of a stage, or say why that changes nothing."""
+        before, model = self.state.sampler, self.state.frame.model
+        after = knobs.turned(before, name, by, model.vocab_size if model else None)
+        if after != before:
+            self.use(after)
+        if idle := knobs.idle(before, after, name, by):
+            self.notices.inform(idle)
 
     def constraint(self) -> None:
         """Ask what the text after the cursor must match; an empty line lifts the constraint."""
@@ -64,6 +72,8 @@ class Sampling(ActionGroup):
     def _use_seed(self, seed: int | None) -> None:
         if seed is not None:
             self.use(replace(self.state.sampler, seed=seed))
+            if self.state.sampler.greedy:
+                self.notices.inform(knobs.greedy(_("the seed")))
 
     def preset(self) -> None:
         """Choose a sampler by its name."""

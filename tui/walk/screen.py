@@ -7,7 +7,6 @@ from textual.binding import Binding, BindingType
 from textual.widgets import OptionList, TextArea
 
 from core.language import _
-from core.walk.values import Snapshot
 from tui import lenses
 from tui.course.keys import ids
 from tui.course.panel import LessonPanel
@@ -148,7 +147,8 @@ class WalkScreen(PanelsScreen):
     def show(self, frame: Frame) -> None:
         """Draw a frame, on the panels and on a screen over them."""
         before, self.state.frame = self.state.frame, frame
-        if not self.told_of_branch and leaves_branch(before.snapshot, frame.snapshot):
+        known, now = (each.snapshot.left_behind if each.snapshot else 0 for each in (before, frame))
+        if not self.told_of_branch and now > known:
             self.told_of_branch = True
             self.notices.inform(
                 _("the tokens that stood there stay as a branch: {key} shows the branches").format(
@@ -169,15 +169,6 @@ class WalkScreen(PanelsScreen):
         self.lessons.follow_frame(frame)
         self.writing_actions.follow_walk(frame)
         self.writing_actions.name_prompt()
-
-
-def leaves_branch(before: Snapshot | None, now: Snapshot | None) -> bool:
-    """Whether a walk was looked at before its end, and went on with another token there."""
-    if before is None or now is None or not before.prompt_length <= before.cursor < len(before.tokens):
-        return False
-    at = before.cursor
-    ids = [[token.id for token in each.tokens[: at + 1]] for each in (before, now)]
-    return len(ids[1]) > at and ids[0][:at] == ids[1][:at] and ids[0][at] != ids[1][at] and now.cursor > at
 
 
 def _written(arguments: tuple[object, ...]) -> str:

@@ -7,6 +7,7 @@ from core.sampling.sampler import Sampler
 from core.walk.values import PromptForm
 from tui.autosave import Autosave
 from tui.runner import Frame, Runner
+from tui.screens.compare import SideB
 from tui.screens.steering_list import Steering
 
 
@@ -25,6 +26,8 @@ class WalkState:
     """How the text of the prompt becomes tokens."""
     vectors: tuple[Steering, ...] = ()
     """The steering vectors that were made or loaded, and which of them act."""
+    compared: SideB | None = None
+    """What the walk was compared with last."""
     frame: Frame = field(default_factory=Frame)
     followers: int = 0
     """How many follow this walk, where it is shared."""

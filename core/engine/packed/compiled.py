@@ -51,7 +51,7 @@ ROWS_AT_ONCE = 1024
 """Rows that are float32 at the same time."""
 STEP = "step"
 """The name of `scheduler.step` among the compiled functions."""
-TILED_FROM = 5
+TILED_FROM = 8
 """Number of states from which tiles are faster than one state after the other."""
 
 
@@ -158,7 +158,6 @@ class Product:
         self._rows = sum(part.shape[0] for part in parts)
         code, instructions = kernels(), instructions or kernels().best()
         self._matrices = np.array([part.descriptor(instructions) for part in parts], MATRIX)
-        self._can_tile = all(part.format not in PLAIN for part in parts)
         self._task = np.zeros(1, TASK)
         self._task["head"] = (0, len(parts), self._rows, self._columns, 0)
         self._quantize = [code.quantize(instructions, tiled=tiled) for tiled in (False, True)]
@@ -181,13 +180,14 @@ class Product:
 
     def _new_task(self, count: int) -> tuple[Any, Any, list[Tensor]]:
         task, groups = self._task.copy(), groups_of(self._columns)
-        task["states"], task["tiled"] = count, self._can_tile and count >= TILED_FROM
+        task["states"], task["tiled"] = count, count >= TILED_FROM
         task["quantize"] = self._quantize[task["tiled"][0]]
         if not task["tiled"][0]:
             space = activations(task, "x", count * groups)
             return task, self._stages(task, count), [space]
         most = min(groups, TILE_GROUPS)
-        tile = 16 * (2 * GROUP * most + 64 * (-(-4 * most // 64) + -(-8 * most // 64)))
+        numbers = 2 * GROUP * min(2 * groups, TILE_GROUPS)  # int16, or half as many float32
+        tile = 16 * (numbers + 64 * (-(-4 * most // 64) + -(-8 * most // 64)))
         size = (1 + TILES_AT_ONCE) * tile + 1024  # what the expanded rows take, and the tiles
         task["tile_size"] = size
         tiles = torch.empty(threads.products() * size + 64, dtype=torch.uint8)
@@ -204,7 +204,8 @@ class Product:
         tiled = bool(task["tiled"][0])
         units = [part.shape[0] for part in self._parts] if tiled else [self._rows]  # a tile has rows of one matrix
         stages["kind"] = STATES, TILES if tiled else PRODUCT
-        stages["units"] = count, sum(-(-rows // UNIT_ROWS) for rows in units)
+        quantized = any(part.format not in PLAIN for part in self._parts)
+        stages["units"] = count if quantized else 0, sum(-(-rows // UNIT_ROWS) for rows in units)
         stages["count"], stages["vectors"], stages["rows"] = self._columns, count, self._rows
         stages["halves"], stages["activation"], stages["x"] = 1, IDENTITY, task["x"]
         stages["source_apart"], stages["target_apart"] = 4 * self._columns, 4 * self._rows

@@ -3,8 +3,8 @@
 A single token reads every weight once, so memory bandwidth decides its time: fewer bytes, more tokens a second.
 """
 
-from collections.abc import Callable, Sequence
-from functools import cached_property, partial
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.engine.packed import compiled
-from core.engine.packed.compiled import PLAIN, ROWS_AT_ONCE, Matrix, Product
+from core.engine.packed.compiled import ROWS_AT_ONCE, Matrix, Product
 from core.engine.quantized import Quantized
 
 
@@ -64,8 +64,6 @@ class PackedLinear(Packed):
         """x Wᵀ, […, in] → […, out], float32."""
         if not compiled.available():
             return F.linear(x.bfloat16(), self._whole).float()
-        if x.numel() >= compiled.TILED_FROM * x.shape[-1] and any(part.format in PLAIN for part in self.parts):
-            return _beside([product(x) for product in self._by_part])  # tiles have no plain numbers
         return self._product(x)
 
     def transposed_product(self, y: Tensor) -> Tensor:
@@ -85,11 +83,6 @@ class PackedLinear(Packed):
     @cached_property
     def _product(self) -> Product:
         return Product(self.parts)
-
-    @cached_property
-    def _by_part(self) -> list[Callable[[Tensor], Tensor]]:
-        """Products with many states, by each part."""
-        return [partial(_plain_product, part) if part.format in PLAIN else Product([part]) for part in self.parts]
 
     @cached_property
     def _whole(self) -> Tensor:
@@ -112,17 +105,6 @@ class _Differentiable(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
         """[…, out] → […, in]."""
         return None, ctx.linear.transposed_product(gradient)
-
-
-def _plain_product(matrix: Matrix, x: Tensor) -> Tensor:
-    """States times a matrix of plain numbers by torch, […, in] → […, out]; only some rows at a time become float32."""
-    rows, x = matrix.shape[0], x.float()
-    at_once = rows if matrix.format == "F32" and matrix.order is None else ROWS_AT_ONCE
-    return _beside([F.linear(x, matrix.dequantize(n, n + at_once)) for n in range(0, rows, at_once)])
-
-
-def _beside(outputs: list[Tensor]) -> Tensor:
-    return outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
 
 
 class PackedEmbedding(Packed):

@@ -73,8 +73,3 @@ def _role(values: CheckedValues, name: str) -> tuple[str, Role]:
             _("it has the tensor {name!r}, which is not supported in an adapter").format(name=name[:200])
         )
     return module, _pair(module)[end == "lora_b"]
-
-
-def is_adapter(path: Path) -> bool:
-    """Whether a .gguf file says that it is an adapter. Raises `UserError` where it cannot be read."""
-    return read_weights_file(path).metadata.get("general.type") == "adapter"

@@ -8,8 +8,6 @@ from pathlib import Path
 import platformdirs
 
 from core.bounded import is_file
-from core.errors import UserError
-from core.language import _
 from core.loading import ladder
 from core.loading.checkpoints.recipe import Recipe
 
@@ -30,14 +28,6 @@ def shipped(name: str) -> Path:
 def home() -> Path:
     """The folder that holds a folder for each training."""
     return platformdirs.user_data_path("tokenwalk") / "trained"
-
-
-def create(folder: Path) -> None:
-    """Create a folder and its parents. Raises `UserError` where that fails."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(_("{folder} cannot be created: {reason}"), folder=folder, reason=error.strerror) from error
 
 
 def trainings() -> Iterator[tuple[str, Path]]:

@@ -33,7 +33,7 @@ def build_model(
     report: Report | None = None,
     place: Callable[[Transformer], placement.Placement] | None = None,
 ) -> Transformer:
-    """The model with its weights in `dtype`; with `packing`, of `device.PACKED` or fp32, its matrices are packed.
+    """The model with its weights in `dtype`; with `packing`, of `info.PACKED` or fp32, its matrices are packed.
 
     On the CPU they are computed by compiled kernels, elsewhere by torch's. fp32 is packed on the CPU only, where 16-bit
     numbers of the file stay mapped. `place` spreads the blocks over several devices, whose first is `device`.

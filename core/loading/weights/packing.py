@@ -24,7 +24,7 @@ FLOAT32 = "fp32"
 
 
 def pack(reader: Reader, name: str, parts: Sequence[Part], packing: str) -> list[Matrix]:
-    """The matrices of our parameter `name`, in the order of their rows; `packing` is `FLOAT32` or of `device.PACKED`.
+    """The matrices of our parameter `name`, in the order of their rows; `packing` is `FLOAT32` or of `info.PACKED`.
 
     Raises `UserError` for weights that are not finite or too large, where they are converted here.
     """

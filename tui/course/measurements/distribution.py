@@ -29,7 +29,7 @@ def mass90(here: Here, *, model: str | None = None, prompt: str | None = None) -
 @measurement
 def probability(here: Here, token: str | int, *, model: str | None = None, prompt: str | None = None) -> Any:
     """The probability of a token, before temperature and cuts."""
-    return here.distribution(model, prompt).shares_of([here.id(token, model)])[0]
+    return here.distribution(model, prompt).probabilities_of([here.id(token, model)])[0]
 
 
 @measurement
@@ -63,7 +63,7 @@ def top(here: Here, place: int = 1, *, model: str | None = None, prompt: str | N
 @measurement
 def top_probability(here: Here, place: int = 1, *, model: str | None = None, prompt: str | None = None) -> Any:
     """The probability of the likeliest token, or of the one at a place from 1."""
-    return here.distribution(model, prompt).shares_of([_id_at(here, place, model, prompt)])[0]
+    return here.distribution(model, prompt).probabilities_of([_id_at(here, place, model, prompt)])[0]
 
 
 @measurement

@@ -109,7 +109,7 @@ class Here:
             raise UserError(_("the walk has no token yet"))
         if model is None:
             return before
-        from core.evaluation.compare import same_tokens
+        from core.tokenizers.tokenizer import same_tokens
 
         if same_tokens(own, found.tokenizer):
             return before

@@ -58,7 +58,7 @@ def text(here: Here) -> str:
 @measurement
 def prompt(here: Here) -> str:
     """The prompt as it was typed."""
-    return here.session.prompt
+    return here.session.turns.prompt()
 
 
 @measurement
@@ -85,7 +85,7 @@ def u(here: Here, i: int | None = None) -> float:
 @measurement
 def next_u(here: Here) -> float:
     """The number that draws the next token."""
-    return here.session.draws.present()[0]
+    return here.session.draws.u()
 
 
 @measurement

@@ -66,7 +66,7 @@ def true_kl_bits(here: Here, *, model: str | None = None, prompt: str | None = N
     import math
 
     true = _true(here, prompt)
-    shares = here.distribution(model, prompt).shares_of(list(true))
+    shares = here.distribution(model, prompt).probabilities_of(list(true))
     return sum(p * math.log2(p / q) for p, q in zip(true.values(), shares, strict=True))
 
 

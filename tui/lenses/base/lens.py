@@ -77,6 +77,9 @@ class LensHost(Protocol):
     def spell(self, problem: UserError | str) -> str:
         """A problem in one line, with the keys that are bound at present."""
 
+    def inform(self, text: UserError | str) -> None:
+        """Show a line, such as why a key does nothing."""
+
 
 class Lens(Painted):
     """A view of the walk. A subclass sets the class variables and draws frames; keys call its methods below."""
@@ -127,6 +130,11 @@ class Lens(Painted):
         """What its keys do now."""
         return self.KEYS
 
+    @property
+    def needs(self) -> str:
+        """The id of the action without which it shows nothing, and its keys do nothing; else empty."""
+        return ""
+
     def question(self) -> Question | None:
         """What the lens asks of the session; None where the frame itself is enough."""
         return None
@@ -148,6 +156,11 @@ class Lens(Painted):
         if across:
             self.host.do("lens.adjust", 0, across)
         self.pointed = True
+
+    @property
+    def answered_by(self) -> str:
+        """The name of the lens that answers what this one asks; empty where it asks nothing."""
+        return ""
 
     def frame_for_panels(self, frame: Frame) -> Frame:
         """The frame that the other panels show while this lens is active."""

@@ -11,6 +11,7 @@ from textual import events
 from textual.geometry import Size
 from textual.strip import Strip
 
+from core.errors import UserError
 from core.language import _
 from tui.drawing.painted import PaintedPage
 from tui.drawing.text import fit, one_line
@@ -24,6 +25,8 @@ AXIS = 10
 """Cells of a plot's axis with its numbers."""
 LONGEST_LINE = 76
 """Cells of a line of a paragraph at most."""
+MARK = "›"
+"""Stands before the row under the cursor."""
 ROW, COLUMN = "row", "column"
 """What the style of a cell says of a click on it."""
 TINTS = 20
@@ -160,9 +163,19 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
         self.virtual_size = Size(width, len(self._drawn))
         self.refresh()
 
+    @property
+    def _refusal(self) -> Refusal | None:
+        """Why its question was not answered."""
+        answer = self.frame.answer if self.frame.question is self._question else None
+        return answer if isinstance(answer, Refusal) else None
+
+    @property
+    def needs(self) -> str:
+        problem = self._refusal.problem if self._refusal else None
+        return problem.asks if isinstance(problem, UserError) else ""
+
     def _texts(self, width: int) -> Sequence[Text]:
-        refusal = self.frame.answer if self.frame.question is self._question else None
-        if isinstance(refusal, Refusal):
+        if refusal := self._refusal:
             return self.paragraph(self.host.spell(refusal.problem), "muted", width)
         if self.answer is None:
             progress = self.frame.progress
@@ -231,10 +244,15 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
         lines = textwrap.wrap(one_line(words), max(10, min(width, LONGEST_LINE)))
         return [self.text((line, style)) for line in lines]
 
-    def row(self, chosen: bool, width: int, *parts: tuple[str, str | Style]) -> Text:
-        """A line that can be chosen; the chosen one has another background."""
+    def row(self, chosen: bool, width: int, *parts: tuple[str, str | Style], first: bool = True) -> Text:
+        """A line that can be chosen; the chosen one has another background.
+
+        It has a mark where its first cell is free, and it is the `first` line of its row.
+        """
         line = self.text(*parts)
         if chosen:
+            if first and line.plain.startswith(" "):
+                line = Text.assemble((MARK, self.style_of("lens--text")), line[1:])
             line.append(fit("", max(0, width - line.cell_len)))
             ground = self.style_of("lens--cursor")
             line.stylize(Style(bgcolor=ground.bgcolor, bold=ground.bold))

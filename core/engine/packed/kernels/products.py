@@ -160,58 +160,78 @@ def tile_units(linear, matrices):
 
 
 @compiled
-def _expand_tile(transpose, matrix, start, row, count, space, tile):
-    """`count` groups from the byte `start` on of 16 rows from `row` on, for `native.tiles.tile`.
+def _tile_sizes(matrix, count):
+    """Bytes of `count` groups of an expanded row: its numbers, its scales and its minimums, in whole lines."""
+    if matrix.group == 0:
+        return 4 * GROUP * count, 0, 0
+    return 2 * GROUP * count, lines(4 * count), lines(4 * count * matrix.minimums)
+
+
+@compiled
+def _expand_tile(transpose, matrix, columns, group, row, count, space, tile):
+    """`count` groups from number `group` on of 16 rows from `row` on, for `tile` of `native.tiles` or `native.floats`.
 
     Rows past the end repeat the last one.
     """
-    width, scale_width = 2 * GROUP * count, lines(4 * count)
-    minimum_width = lines(4 * count * matrix.minimums)
+    width, scale_width, minimum_width = _tile_sizes(matrix, count)
+    start = matrix.stride * group // groups_of(columns)
+    if matrix.group == 0:
+        start = matrix.stride // columns * GROUP * group
+    numbers = min(GROUP * count, columns - GROUP * group) if matrix.group == 0 else count
     scales = space + TILE * width
     minimums = scales + TILE * scale_width
     for n in range(TILE):
         source = row_address(matrix, min(row + n, matrix.rows - 1)) + start
-        call(matrix.expand, (source, count, space + n * width, scales + n * scale_width, minimums + n * minimum_width))
-    call(transpose, (space, width, GROUP // 2 * count, tile))
-    call(transpose, (scales, scale_width, count, tile + TILE * width))
+        to = space + n * width, scales + n * scale_width, minimums + n * minimum_width
+        call(matrix.expand, (source, numbers, *to))
+    call(transpose, (space, width, width // 4, tile))
+    if matrix.group:
+        call(transpose, (scales, scale_width, count, tile + TILE * width))
     if matrix.minimums:
         call(transpose, (minimums, minimum_width, count * matrix.minimums, tile + TILE * (width + scale_width)))
 
 
 @compiled
-def multiply_tiles(model, matrices, first, last, thread):
-    """Pairs of tiles `first` to `last` of the head times all states, which are quantized in `model.x`."""
+def multiply_tiles(stage, model, matrices, first, last, thread):
+    """Pairs of tiles `first` to `last` of the head times all states.
+
+    These are at `stage.source`, and quantized in `model.x` unless all matrices are plain numbers.
+    """
     head, start, unit = model.head, 0, 0
-    groups, blocks = groups_of(head.columns), (model.states + VECTORS - 1) // VECTORS
+    groups = groups_of(head.columns)
     for n in range(head.first, head.first + head.count):
         matrix = matrices[n]
         pairs, tiles = (matrix.rows + PAIR - 1) // PAIR, (matrix.rows + TILE - 1) // TILE
         low, high = max(first - unit, 0), min(last - unit, pairs)
+        most = TILE_GROUPS if matrix.group else TILE_GROUPS // 2
         for some in range(low, high, PAIRS_AT_ONCE):
             end = min(2 * min(some + PAIRS_AT_ONCE, high), tiles)
-            for group in range(0, groups, TILE_GROUPS):
-                count = min(TILE_GROUPS, groups - group)
-                _multiply_some(model, matrix, groups, group, count, blocks, start, 2 * some, end, thread)
+            for group in range(0, groups, most):
+                _multiply_some(stage, model, matrix, group, min(most, groups - group), start, 2 * some, end, thread)
         start, unit = start + matrix.rows, unit + pairs
 
 
 @compiled
-def _multiply_some(model, matrix, groups, group, count, blocks, start, first, last, thread):
+def _multiply_some(stage, model, matrix, group, count, start, first, last, thread):
     """`count` groups from `group` on of tiles `first` to `last` of a matrix times all states."""
-    x, rows = model.x, model.head.rows
-    width, scale_width = 2 * GROUP * count, lines(4 * count)
-    size = TILE * (width + scale_width + lines(4 * count * matrix.minimums))
+    x, rows, columns = model.x, model.head.rows, model.head.columns
+    width, scale_width, minimum_width = _tile_sizes(matrix, count)
+    size = TILE * (width + scale_width + minimum_width)
     space = model.tiles + thread * model.tile_size
-    begin = matrix.stride * group // groups
     for n in range(first, last):
-        _expand_tile(model.transpose, matrix, begin, TILE * n, count, space, space + size * (1 + n - first))
-    for block in range(blocks):
-        at = VECTORS * (block * groups + group)
-        sums = x.sums16 + 8 * at if matrix.minimums == 2 else x.sums + 4 * at
-        vectors = (x.first + GROUP * at, x.second + GROUP * at, x.scales + 4 * at, sums)
+        _expand_tile(model.transpose, matrix, columns, group, TILE * n, count, space, space + size * (1 + n - first))
+    for block in range((model.states + VECTORS - 1) // VECTORS):
+        if matrix.group:
+            numbers, at = count, VECTORS * (block * groups_of(columns) + group)
+            sums = x.sums16 + 8 * at if matrix.minimums == 2 else x.sums + 4 * at
+            vectors = (x.first + GROUP * at, x.second + GROUP * at, x.scales + 4 * at, sums)
+        else:
+            numbers, state = min(GROUP * count, columns - GROUP * group), VECTORS * block
+            source = stage.source + state * stage.source_apart + 4 * GROUP * group
+            vectors = (source, stage.source_apart, min(VECTORS, model.states - state) - 1, 0)
         for n in range(first, last, 2):
             tile = space + size * (1 + n - first)
             out = model.logits + 4 * (block * VECTORS * rows + start + TILE * n)
             valid = min(TILE * min(2, last - n), matrix.rows - TILE * n)
-            weights = (tile, tile + TILE * width, tile + TILE * (width + scale_width), size, count)
+            weights = (tile, tile + TILE * width, tile + TILE * (width + scale_width), size, numbers)
             call(matrix.tile, weights + vectors + (out, 4 * rows, valid, 1 if group else 0))

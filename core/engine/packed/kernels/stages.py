@@ -182,4 +182,4 @@ def share(first, last, thread, stage, model, linears, matrices):
     elif stage.kind == STATES:
         _quantize_states(first, last, stage, model)
     elif stage.kind == TILES:
-        multiply_tiles(model, matrices, first, last, thread)
+        multiply_tiles(stage, model, matrices, first, last, thread)

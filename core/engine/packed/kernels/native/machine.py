@@ -23,9 +23,9 @@ class Kernels(NamedTuple):
     unpack: int
     """`rows.plain` or `floats.plain`."""
     expand: int
-    """`tiles.expand`; 0 for plain numbers."""
+    """`tiles.expand` or `floats.plain`."""
     tile: int
-    """`tiles.tile`; 0 for plain numbers."""
+    """`tiles.tile` or `floats.tile`."""
 
 
 def instruction_sets() -> tuple[str, ...]:
@@ -52,7 +52,8 @@ def kernels(format: str, instructions: str, *, apart: bool = False) -> Kernels:
     label = f"multiply_{format}_apart" if apart else f"multiply_{format}"
     if format in floats.SIZES:
         multiply = _function(label, partial(floats.rows, format, apart=apart), instructions)
-        return Kernels(0, 0, multiply, _function(f"unpack_{format}", partial(floats.plain, format), instructions), 0, 0)
+        unpack = _function(f"unpack_{format}", partial(floats.plain, format), instructions)
+        return Kernels(0, 0, multiply, unpack, unpack, _function("tile_plain", floats.tile, instructions))
     known = FORMATS[format]
     multiply = _function(label, partial(rows.rows, known, apart=apart), instructions)
     unpack = _function(f"unpack_{format}", partial(rows.plain, known), instructions)

@@ -145,7 +145,7 @@ def _multiply(
         )
         for row, sum in enumerate(sums):
             evens, odds = code.shorts(unpacked[row].quants[n]())
-            dots = code.dot(code.dot(code.filled(vector(I32, lanes), 0), evens, even), odds, odd)
+            dots = code.dot_eights(code.dot_eights(code.filled(vector(I32, lanes), 0), evens, even), odds, odd)
             sum.add(sum.products, spreads[row](n), build.sitofp(dots, vector(F32, lanes)))
 
 

@@ -19,6 +19,12 @@ VECTORS = 8
 """Vectors of a block."""
 EIGHT = 8
 """Groups that are multiplied by one vector after the other."""
+ARGUMENTS = (
+    *("weights", "weight_scales", "minimums", "next", "groups"),
+    *(*PLANES, "scales", "sums"),
+    *("out", "apart", "valid", "more"),
+)
+"""Of `tile`."""
 
 
 def transpose(instructions: str) -> str:
@@ -90,14 +96,24 @@ def tile(minimums: int, instructions: str) -> str:
     after the first; `groups` are 32 inputs each; `first`, `second`, `scales`, `sums` describe the vectors as in
     `ACTIVATIONS`, 8 numbers for each group. With `more` = 1 the products are added to what is at `out`.
     """
-    weights, vectors = ("weights", "weight_scales", "minimums", "next", "groups"), (*PLANES, "scales", "sums")
-    code = Code("tile", instructions, (*weights, *vectors, "out", "apart", "valid", "more"))
-    if instructions == VNNI:
-        _tile(code, minimums, (0, 1), VECTORS)
-    else:  # too few registers for both
-        for each in (0, 1):
-            _tile(code, minimums, (each,), VECTORS // 2)
+    code = Code("tile", instructions, ARGUMENTS)
+    for tiles, together in fitting(instructions):
+        _tile(code, minimums, tiles, together)
     return code.text()
+
+
+def fitting(instructions: str) -> Sequence[tuple[Sequence[int], int]]:
+    """Which tiles are multiplied together, and by how many vectors at a time: what the registers have room for."""
+    return [((0, 1), VECTORS)] if instructions == VNNI else [((0,), VECTORS // 2), ((1,), VECTORS // 2)]
+
+
+def store(code: Code, total: Any, each: int, v: int) -> None:
+    """Write what tile `each` and vector `v` give."""
+    given = code.arguments
+    left = code.splat(code.add(given["valid"], -TILE * each), TILE)
+    valid = code.builder.icmp_signed("<", code.constant(vector(I64, TILE), range(TILE)), left)
+    to = code.add(given["out"], code.add(code.times(given["apart"], v), 4 * TILE * each))
+    code.add_valid(total, to, valid, given["more"])
 
 
 def _tile(code: Code, minimums: int, tiles: Sequence[int], together: int) -> None:
@@ -126,13 +142,9 @@ def _tile(code: Code, minimums: int, tiles: Sequence[int], together: int) -> Non
                 _add_group(code, minimums, code.add(first, n), code.times(part, 4 * together), totals)
             for n, place in enumerate(totals.values()):
                 code.store(build.load(place), kept, 64 * n)
-    lanes = code.constant(vector(I64, TILE), range(TILE))
     for part in range(VECTORS // together):
         for n, (each, v) in enumerate(pairs):
-            left = code.add(given["valid"], -TILE * each)
-            valid = build.icmp_signed("<", lanes, code.splat(left, TILE))
-            to = code.add(given["out"], code.add(code.times(given["apart"], v + together * part), 4 * TILE * each))
-            code.add_valid(code.load(floats, space, size * part + 64 * n), to, valid, given["more"])
+            store(code, code.load(floats, space, size * part + 64 * n), each, v + together * part)
 
 
 def _add_group(code: Code, minimums: int, n: Any, part: Any, totals: Mapping[tuple[int, int], Any]) -> None:

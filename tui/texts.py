@@ -1,6 +1,7 @@
 """Reads a text file that a person names."""
 
-from core.bounded import expanded
+from pathlib import Path
+
 from core.errors import UserError
 from core.language import _
 
@@ -13,7 +14,7 @@ def read_text_file(name: str) -> str:
     if not name.strip() or "\0" in name:
         raise UserError(_("this names no file; enter the name of a text file"))
     try:
-        path = expanded(name.strip())
+        path = Path(name.strip()).expanduser()
         if path.is_dir():
             raise UserError(_("{name} is a folder; enter the name of a text file"), name=name)
         if path.exists() and not path.is_file():

@@ -42,7 +42,7 @@ def read_folder(folder: Path) -> dict[str, StoredTensor]:
             folder=folder,
             missing=len(missing),
             count=len(paths),
-            example=missing[0],
+            example=shown(missing[0]),
             advice=_(_ADVICE),
         )
     if not paths:

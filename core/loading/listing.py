@@ -88,7 +88,7 @@ def _missing(weights: Sequence[Path]) -> str | None:
         return _("its weights are missing")
     return (
         _("{missing} of {count} files are missing, such as {example}").format(
-            missing=len(missing), count=len(weights), example=missing[0]
+            missing=len(missing), count=len(weights), example=shown(missing[0])
         )
         if missing
         else None

@@ -129,9 +129,13 @@ def test_a_whole_file_is_preferred_to_the_files_of_an_index(llama: Path) -> None
 
 
 def test_an_index_that_names_no_possible_file_is_refused(llama: Path) -> None:
+    """The name is escaped and shortened."""
     (llama / "model.safetensors").rename(llama / "a.safetensors")
-    (llama / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"lm_head.weight": "x" * 300}}))
-    assert "1 of 1 weights files are missing" in refusal(llama)
+    name = "\x1b[31m" + "x" * 300
+    (llama / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"lm_head.weight": name}}))
+    said = refusal(llama)
+    assert "1 of 1 weights files are missing, such as '\\x1b[31m" in said
+    assert "\x1b" not in said and len(said) < 400
 
 
 def test_a_tensor_in_two_files_is_refused(llama: Path) -> None:

@@ -72,6 +72,11 @@ def through(function: Callable[[float], float], value: Bounded) -> Bounded:
     return function(value)
 
 
+def bits(nats: Bounded) -> Bounded:
+    """The same amount of information in bits."""
+    return through(lambda each: each / math.log(2), nats)
+
+
 def total(values: Iterable[Bounded]) -> Bounded:
     """The sum of numbers."""
     listed = list(values)

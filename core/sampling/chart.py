@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 from core.sampling.apply import Applied, apply_stages
-from core.sampling.bounds import Bounded, between, exact, high, low, through
+from core.sampling.bounds import Bounded, between, bits, exact, high, low
 from core.sampling.context import DrawContext
 from core.sampling.next_distribution import NextDistribution
 from core.sampling.sampler import Sampler
@@ -57,7 +57,7 @@ def chart(
 def _sampled_entropy(applied: Applied) -> Bounded | None:
     if applied.error or applied.selection is applied.before:
         return None
-    return through(lambda nats: nats / math.log(2), applied.selection.entropy_nats)
+    return bits(applied.selection.entropy_nats)
 
 
 def _rest(applied: Applied, final: list[Bounded]) -> Bounded:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from core.sampling.apply import Applied, apply_stages
-from core.sampling.bounds import Bounded, between, high, low, through
+from core.sampling.bounds import Bounded, between, bits, high, low
 from core.sampling.context import DrawContext
 from core.sampling.explanation import Pick, SamplerLens, SamplerRow, SamplerTail
 from core.sampling.next_distribution import NeedsMore, NextDistribution
@@ -110,10 +110,7 @@ class _Table:
     @property
     def entropies(self) -> tuple[Bounded, ...]:
         """Of each state, in bits."""
-        return tuple(
-            through(lambda nats: nats / math.log(2), state.entropy_nats) if state.drawable else 0.0
-            for state in self._states
-        )
+        return tuple(bits(state.entropy_nats) if state.drawable else 0.0 for state in self._states)
 
     def tail(self) -> SamplerTail:
         """The ids that are not listed, summed."""

@@ -156,6 +156,8 @@ class Product:
     def __init__(self, parts: Sequence[Matrix], instructions: str | None = None) -> None:
         self._parts, self._columns = tuple(parts), parts[0].shape[1]
         self._rows = sum(part.shape[0] for part in parts)
+        self._quantized = any(part.format not in PLAIN for part in parts)
+        """Plain numbers are multiplied by the states as they are."""
         code, instructions = kernels(), instructions or kernels().best()
         self._matrices = np.array([part.descriptor(instructions) for part in parts], MATRIX)
         self._task = np.zeros(1, TASK)
@@ -194,7 +196,7 @@ class Product:
         task["tiles"] = tiles.data_ptr() + -tiles.data_ptr() % 64
         vectors = _whole_blocks(count)
         space = activations(task, "x", vectors * groups)
-        if vectors > count:  # the vectors that fill up the last block are zero
+        if self._quantized and vectors > count:  # the vectors that fill up the last block are zero
             space.zero_()
         return task, self._stages(task, count), [space, tiles]
 
@@ -204,8 +206,7 @@ class Product:
         tiled = bool(task["tiled"][0])
         units = [part.shape[0] for part in self._parts] if tiled else [self._rows]  # a tile has rows of one matrix
         stages["kind"] = STATES, TILES if tiled else PRODUCT
-        quantized = any(part.format not in PLAIN for part in self._parts)
-        stages["units"] = count if quantized else 0, sum(-(-rows // UNIT_ROWS) for rows in units)
+        stages["units"] = count if self._quantized else 0, sum(-(-rows // UNIT_ROWS) for rows in units)
         stages["count"], stages["vectors"], stages["rows"] = self._columns, count, self._rows
         stages["halves"], stages["activation"], stages["x"] = 1, IDENTITY, task["x"]
         stages["source_apart"], stages["target_apart"] = 4 * self._columns, 4 * self._rows

@@ -168,6 +168,12 @@ def _tile_sizes(matrix, count):
 
 
 @compiled
+def _counted(matrix, columns, group, count):
+    """What the code of a matrix counts in `count` groups from number `group` on: these, or of plain rows numbers."""
+    return count if matrix.group else min(GROUP * count, columns - GROUP * group)
+
+
+@compiled
 def _expand_tile(transpose, matrix, columns, group, row, count, space, tile):
     """`count` groups from number `group` on of 16 rows from `row` on, for `tile` of `native.tiles` or `native.floats`.
 
@@ -177,13 +183,13 @@ def _expand_tile(transpose, matrix, columns, group, row, count, space, tile):
     start = matrix.stride * group // groups_of(columns)
     if matrix.group == 0:
         start = matrix.stride // columns * GROUP * group
-    numbers = min(GROUP * count, columns - GROUP * group) if matrix.group == 0 else count
+    counted = _counted(matrix, columns, group, count)
     scales = space + TILE * width
     minimums = scales + TILE * scale_width
     for n in range(TILE):
         source = row_address(matrix, min(row + n, matrix.rows - 1)) + start
         to = space + n * width, scales + n * scale_width, minimums + n * minimum_width
-        call(matrix.expand, (source, numbers, *to))
+        call(matrix.expand, (source, counted, *to))
     call(transpose, (space, width, width // 4, tile))
     if matrix.group:
         call(transpose, (scales, scale_width, count, tile + TILE * width))
@@ -217,21 +223,21 @@ def _multiply_some(stage, model, matrix, group, count, start, first, last, threa
     x, rows, columns = model.x, model.head.rows, model.head.columns
     width, scale_width, minimum_width = _tile_sizes(matrix, count)
     size = TILE * (width + scale_width + minimum_width)
-    space = model.tiles + thread * model.tile_size
+    space, counted = model.tiles + thread * model.tile_size, _counted(matrix, columns, group, count)
     for n in range(first, last):
         _expand_tile(model.transpose, matrix, columns, group, TILE * n, count, space, space + size * (1 + n - first))
     for block in range((model.states + VECTORS - 1) // VECTORS):
         if matrix.group:
-            numbers, at = count, VECTORS * (block * groups_of(columns) + group)
+            at = VECTORS * (block * groups_of(columns) + group)
             sums = x.sums16 + 8 * at if matrix.minimums == 2 else x.sums + 4 * at
             vectors = (x.first + GROUP * at, x.second + GROUP * at, x.scales + 4 * at, sums)
         else:
-            numbers, state = min(GROUP * count, columns - GROUP * group), VECTORS * block
+            state = VECTORS * block
             source = stage.source + state * stage.source_apart + 4 * GROUP * group
             vectors = (source, stage.source_apart, min(VECTORS, model.states - state) - 1, 0)
         for n in range(first, last, 2):
             tile = space + size * (1 + n - first)
             out = model.logits + 4 * (block * VECTORS * rows + start + TILE * n)
             valid = min(TILE * min(2, last - n), matrix.rows - TILE * n)
-            weights = (tile, tile + TILE * width, tile + TILE * (width + scale_width), size, numbers)
+            weights = (tile, tile + TILE * width, tile + TILE * (width + scale_width), size, counted)
             call(matrix.tile, weights + vectors + (out, 4 * rows, valid, 1 if group else 0))
